@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) The isar-template authors
+#
+# The front door: 'make demo' and 'make test' install what they need, then do it.
+
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | \
+		while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+.PHONY: demo
+demo: ## the main job on real Debian packages, from pack to product
+	@scripts/setup build demo
+	@scripts/build
+	@scripts/as-root demo/run
+
+.PHONY: test
+test: ## all tests; those with Isar are skipped, loudly, where there is no Isar
+	@scripts/setup build test
+	@scripts/build
+	@scripts/run-tests
+
+.PHONY: test-cargo
+test-cargo: ## the tests of the crates
+	@scripts/setup build
+	@scripts/run-tests cargo
+
+.PHONY: test-cli
+test-cli: ## the tests of the command line on real Debian trees
+	@scripts/setup build test
+	@scripts/build
+	@scripts/run-tests cli
+
+.PHONY: test-layer
+test-layer: ## the tests of the layer that need no bitbake
+	@scripts/setup test
+	@scripts/run-tests layer
+
+.PHONY: test-isar
+test-isar: ## the tests with the real Isar; they fail where there is no Isar
+	@scripts/setup build isar test
+	@scripts/build
+	@ISAR_TESTS_REQUIRED=1 scripts/run-tests isar
+
+.PHONY: build
+build: ## the helper, target/release/isar-template
+	@scripts/setup build
+	@scripts/build
+
+.PHONY: lint
+lint: ## formatting, clippy, licences and sources, shell, recipes, python
+	@scripts/setup build lint
+	@scripts/lint
+
+.PHONY: docs
+docs: ## write the generated pages of docs/ anew
+	@scripts/generate-docs
+
+.PHONY: clean
+clean: ## remove what was built here
+	rm -rf target
+	scripts/as-root rm -rf build
