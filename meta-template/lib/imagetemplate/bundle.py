@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) The isar-template authors
+"""Where a bundle is, and which release it claims to be.
+
+Nothing here is trusted: a digest read from a bundle only tells bitbake what to hash. The helper is
+told to accept that digest alone, and verifies it.
+"""
+
+import collections
+import json
+import os
+import re
+import tarfile
+
+# index.json names a handful of manifests, more is not one of ours
+MAX_INDEX_BYTES = 1 << 20
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+
+Source = collections.namedtuple("Source", "location is_remote")
+
+
+class BundleError(Exception):
+    """A bundle is not where it should be, or is not one."""
+
+
+def parse_source(text):
+    """Take apart the value of TEMPLATE_SOURCE."""
+    if text.startswith("https://"):
+        return Source(text, True)
+    if text.startswith("file://"):
+        text = text[len("file://"):]
+    elif re.match(r"[a-z+]+:", text):
+        raise BundleError(f"'{text}' is neither a path nor a file:// nor an https:// URL")
+    if not os.path.isabs(text):
+        raise BundleError(f"'{text}' is not an absolute path")
+    return Source(text, False)
+
+
+def read_digest(path):
+    """The digest of the one template that the bundle at `path` contains."""
+    try:
+        index = json.loads(_read_index(path))
+        found = {
+            entry["digest"] for entry in index["manifests"] if entry.get("mediaType") == INDEX_TYPE
+        }
+    except OSError as error:
+        raise BundleError(f"'{path}': {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, tarfile.TarError):
+        raise BundleError(f"'{path}' is not a bundle: its index.json cannot be read") from None
+    if len(found) != 1:
+        raise BundleError(
+            f"'{path}' contains {len(found)} templates\nset TEMPLATE_DIGEST to the wanted one"
+        )
+    return found.pop()
+
+
+def _read_index(path):
+    if os.path.isdir(path):
+        with open(os.path.join(path, "index.json"), "rb") as file:
+            return file.read(MAX_INDEX_BYTES)
+    with tarfile.open(path, "r:") as tar:
+        for member in tar:
+            if member.isreg() and member.name in ("index.json", "./index.json"):
+                return tar.extractfile(member).read(MAX_INDEX_BYTES)
+    raise KeyError("index.json")

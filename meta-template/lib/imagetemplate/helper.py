@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) The isar-template authors
+"""Find and run the isar-template program; the one place of the layer that gains privilege."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+
+NAME = "isar-template"
+# tasks run with whatever environment bitbake filtered; root gets this one, and the proxies
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
+PROGRESS = re.compile(r"^\s*(\d{1,3})%")
+
+
+class HelperError(Exception):
+    """The helper is missing, or failed: its message, with its hint on a line of its own."""
+
+    def __init__(self, message, hint=None, kind=None):
+        super().__init__(f"{message}\n{hint}" if hint else message)
+        self.kind = kind
+
+
+def original_environment(d):
+    """The environment of whoever started bitbake, as a function of a variable's name."""
+    origin = d.getVar("BB_ORIGENV", False)
+    return (lambda name: origin.getVar(name, False)) if origin else os.environ.get
+
+
+def find_helper(d):
+    """The absolute path of the helper, or a HelperError that says what to add."""
+    configured = d.getVar("TEMPLATE_HELPER")
+    if configured:
+        if _is_program(configured):
+            return configured
+        raise HelperError(f"TEMPLATE_HELPER is not a program's absolute path: '{configured}'")
+    in_path = shutil.which(NAME, path=original_environment(d)("PATH") or os.defpath)
+    if in_path:
+        return os.path.abspath(in_path)
+    layer = d.getVar("LAYERDIR_template")
+    built = os.path.normpath(os.path.join(layer, "..", "target", "release", NAME))
+    if _is_program(built):
+        return built
+    raise HelperError(
+        f"the program {NAME} is neither in PATH nor at '{built}'",
+        f'install it, or add to local.conf: TEMPLATE_HELPER = "/path/to/{NAME}"',
+    )
+
+
+def _is_program(path):
+    return os.path.isabs(path) and os.path.isfile(path) and os.access(path, os.X_OK)
+
+
+def run_privileged(d, argv, **options):
+    """Start `argv` as root in a known environment; returns the Popen object."""
+    environment = {"PATH": PATH, "HOME": "/root", "LC_ALL": "C.UTF-8"}
+    original = original_environment(d)
+    for name in ("SSH_AUTH_SOCK", *PROXIES, *(proxy.upper() for proxy in PROXIES)):
+        value = original(name)
+        if value:
+            environment[name] = value
+    settings = [f"{name}={value}" for name, value in environment.items()]
+    return subprocess.Popen(["sudo", "-n", "--", "/usr/bin/env", "-i", *settings, *argv], **options)
+
+
+def run(d, verb, *arguments, progress=None):
+    """Run a verb of the helper as root and return its JSON result.
+
+    What it reports goes to the task's log; `progress` is called with each percentage.
+    """
+    argv = [
+        find_helper(d),
+        "--store", d.getVar("TEMPLATE_STORE_DIR"),
+        "--format", "json",
+        "--progress", "bitbake",
+        verb, *arguments,
+    ]  # fmt: skip
+    print(f"running as root: {' '.join(argv)}", flush=True)
+    last = ""
+    with tempfile.TemporaryFile() as output:
+        process = run_privileged(
+            d, argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE
+        )
+        for raw in process.stderr:
+            line = raw.decode(errors="replace").rstrip()
+            print(line, flush=True)
+            last = line or last
+            percent = PROGRESS.match(line)
+            if percent and progress:
+                progress(int(percent.group(1)))
+        status = process.wait()
+        output.seek(0)
+        return parse_result(verb, status, output.read(), last)
+
+
+def parse_result(verb, status, output, last=""):
+    """The helper's JSON result, or a HelperError made from it."""
+    try:
+        result = json.loads(output)
+    except ValueError:
+        result = {}
+    if not isinstance(result, dict):
+        result = {}
+    if status == 0 and result.get("ok"):
+        return result
+    error = result.get("error") or {}
+    message = error.get("message") or last or f"exit code {status}"
+    raise HelperError(f"{NAME} {verb}: {message}", error.get("hint"), error.get("kind"))

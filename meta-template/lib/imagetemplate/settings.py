@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) The isar-template authors
+"""Check the settings of a configuration before anything is parsed or built."""
+
+import os
+import re
+
+from . import bundle
+from .helper import HelperError, find_helper
+
+MODES = ("off", "produce", "consume")
+COMPONENTS = (
+    "rootfs",
+    "buildchroot-target",
+    "buildchroot-host",
+    "bootstrap",
+    "bootstrap-host",
+    "isar-apt",
+)
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+class SettingsError(Exception):
+    """A variable has a value that cannot work; the text names both and says what would."""
+
+
+def check(d):
+    """Raise SettingsError for the first setting that is missing or wrong."""
+    mode = d.getVar("TEMPLATE_MODE")
+    if mode == "derive":
+        raise SettingsError("TEMPLATE_MODE = 'derive' is not supported yet")
+    if mode not in MODES:
+        raise SettingsError(
+            f"TEMPLATE_MODE has the unknown value '{mode}', known are: {', '.join(MODES)}"
+        )
+    if mode == "off":
+        return
+    if mode == "produce":
+        _check_produce(d)
+    else:
+        _check_consume(d)
+    try:
+        find_helper(d)
+    except HelperError as error:
+        raise SettingsError(str(error)) from None
+
+
+def _check_produce(d):
+    key = d.getVar("TEMPLATE_SIGNING_KEY")
+    if not key:
+        raise SettingsError(
+            "TEMPLATE_MODE = 'produce' needs TEMPLATE_SIGNING_KEY\n"
+            "name an ssh key, or 'none' for a bundle that is signed elsewhere"
+        )
+    if key != "none":
+        _check_file(d, "TEMPLATE_SIGNING_KEY")
+    components = (d.getVar("TEMPLATE_COMPONENTS") or "").split()
+    unknown = sorted(set(components) - set(COMPONENTS))
+    if unknown:
+        raise SettingsError(
+            f"TEMPLATE_COMPONENTS has the unknown value '{unknown[0]}', "
+            f"known are: {', '.join(COMPONENTS)}"
+        )
+    if "rootfs" not in components:
+        raise SettingsError("TEMPLATE_COMPONENTS lacks 'rootfs', without which nothing can be built")
+
+
+def _check_consume(d):
+    for name, meaning in (
+        ("TEMPLATE_SOURCE", "the bundle to build on"),
+        ("TEMPLATE_ALLOWED_SIGNERS", "the file of trusted keys, see ssh-keygen(1), ALLOWED SIGNERS"),
+        ("TEMPLATE_IDENTITY", "who has to have signed it, as in TEMPLATE_ALLOWED_SIGNERS"),
+    ):
+        if not d.getVar(name):
+            raise SettingsError(f"TEMPLATE_MODE = 'consume' needs {name}, {meaning}")
+    _check_file(d, "TEMPLATE_ALLOWED_SIGNERS")
+    digest = d.getVar("TEMPLATE_DIGEST")
+    if digest and not DIGEST.fullmatch(digest):
+        raise SettingsError(f"TEMPLATE_DIGEST is not 'sha256:' and 64 hex digits: '{digest}'")
+    try:
+        source = bundle.parse_source(d.getVar("TEMPLATE_SOURCE"))
+        if source.is_remote:
+            _check_remote(d, digest)
+        elif not digest:
+            bundle.read_digest(source.location)
+    except bundle.BundleError as error:
+        raise SettingsError(f"TEMPLATE_SOURCE: {error}") from None
+
+
+def _check_remote(d, digest):
+    if not digest:
+        raise SettingsError(
+            "an https TEMPLATE_SOURCE needs TEMPLATE_DIGEST\n"
+            "it was printed when the template was produced"
+        )
+    if not d.getVarFlag("TEMPLATE_SOURCE", "sha256sum"):
+        raise SettingsError("an https TEMPLATE_SOURCE needs TEMPLATE_SOURCE[sha256sum]")
+
+
+def _check_file(d, name):
+    path = d.getVar(name)
+    if not os.path.isabs(path):
+        raise SettingsError(f"{name} is not an absolute path: '{path}'")
+    if not os.path.isfile(path):
+        raise SettingsError(f"{name} is not a file: '{path}'")
