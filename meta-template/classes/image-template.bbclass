@@ -17,7 +17,12 @@ template_check_settings[eventmask] = "bb.event.ConfigParsed"
 python template_check_settings() {
     from imagetemplate import settings
     try:
-        settings.check(d)
+        # workers get the configuration that has been checked
+        if not d.getVar('BB_WORKERCONTEXT'):
+            settings.check(d)
     except settings.SettingsError as error:
         bb.fatal(str(error))
+    if d.getVar('TEMPLATE_MODE') == 'consume':
+        for variant in ('target', 'host'):
+            d.setVar('PREFERRED_PROVIDER_bootstrap-' + variant, 'template-bootstrap-' + variant)
 }

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) The isar-template authors
+"""Stage the components of an image's template and have the helper pack them."""
+
+import contextlib
+import json
+import os
+import shlex
+import subprocess
+
+from . import anchors, helper, repository
+
+# Isar appends to it whenever a package is built, so it differs from build to build
+CHROOT_NOISE = ("tmp/dpkg_common.log", "tmp/dpkg_common.log.lock")
+
+
+class ProduceError(Exception):
+    """A component cannot be staged."""
+
+
+def pack(d, lock, unlock, progress=None):
+    """Make the bundle in the deploy folder; returns what its publisher should read.
+
+    `lock` and `unlock` are those of bb.utils.
+    """
+    work = d.getVar("TEMPLATE_WORKDIR")
+    staged = os.path.join(work, "components")
+    os.makedirs(staged, exist_ok=True)
+    tasks = d.getVar("BB_TASKDEPDATA", False)
+    apt = os.path.join(d.getVar("REPO_ISAR_DIR"), d.getVar("DISTRO"))
+
+    components = []
+    for component in d.getVar("TEMPLATE_COMPONENTS").split():
+        path = os.path.join(staged, component)
+        if component == "rootfs":
+            _stage_rootfs(d, tasks, path)
+        elif component == "isar-apt":
+            with _locked(os.path.join(d.getVar("REPO_ISAR_DIR"), "isar.lock"), lock, unlock):
+                _stage_tree(d, apt, path)
+        elif component.startswith("bootstrap"):
+            path = os.path.realpath(_bootstrap_path(d, component))
+        else:
+            target = component.endswith("-target")
+            chroot = d.getVar("SCHROOT_TARGET_DIR" if target else "SCHROOT_HOST_DIR")
+            _stage_tree(d, chroot, path, CHROOT_NOISE)
+        components += ["--component", f"{component}={path}"]
+
+    offered = repository.read_packages(apt)
+    layers = [path for path in d.getVar("BBLAYERS").split() if path != d.getVar("LAYERDIR_template")]
+    anchor_file = os.path.join(work, "anchors.json")
+    with open(anchor_file, "w", encoding="utf-8") as file:
+        json.dump(anchors.collect(d, layers, tasks, offered), file, indent=1)
+
+    bundle = f"{d.getVar('TEMPLATE_BUNDLE')}.tar"
+    packed = os.path.join(work, bundle)
+    key = d.getVar("TEMPLATE_SIGNING_KEY")
+    result = helper.run(
+        d,
+        "pack",
+        "--name", d.getVar("TEMPLATE_NAME"),
+        "--version", d.getVar("TEMPLATE_VERSION"),
+        *components,
+        "--anchors", anchor_file,
+        *(() if key == "none" else ("--sign", key)),
+        "--output", packed,
+        progress=progress,
+    )  # fmt: skip
+    _as_root(d, "chown", f"{os.getuid()}:{os.getgid()}", packed)
+    _as_root(d, "rm", "-rf", "--one-file-system", staged)
+    deployed = os.path.join(d.getVar("TEMPLATE_DEPLOY_DIR"), bundle)
+    os.replace(packed, deployed)
+    return report(d, result, deployed, signed=key != "none")
+
+
+def report(d, result, deployed, signed):
+    """What the publisher of the bundle tells its consumers."""
+    name, version = d.getVar("TEMPLATE_NAME"), d.getVar("TEMPLATE_VERSION")
+    lines = [
+        f"template {name} {version} is at {deployed}",
+        "to build on it:",
+        '    TEMPLATE_MODE = "consume"',
+        f'    TEMPLATE_SOURCE = "{deployed}"',
+        f'    TEMPLATE_DIGEST = "{result["digest"]}"',
+    ]
+    if not signed:
+        lines.append("it is not signed: consumers accept it after 'isar-template sign'")
+    return "\n".join(lines)
+
+
+def _bootstrap_path(d, component):
+    target = f"{d.getVar('DISTRO')}-{d.getVar('DISTRO_ARCH')}"
+    name = target if component == "bootstrap" else f"{d.getVar('HOST_DISTRO')}-host_{target}"
+    return os.path.join(d.getVar("DEPLOY_DIR_BOOTSTRAP"), f"{name}.tar.zst")
+
+
+def _stage_rootfs(d, tasks, path):
+    """Unpack what Isar stored of do_rootfs_install: later tasks change the tree in place."""
+    stored = anchors.collect_tasks(tasks, d.getVar("BB_CURRENT_MC"), anchors.STORED_HASH)
+    wanted = stored[f"{d.getVar('PN')}:do_rootfs_install"]
+    sstate = anchors.find_sstate(d.getVar("SSTATE_DIR"), d.getVar("PN"), "rootfs_install", wanted)
+    if not sstate:
+        raise ProduceError(
+            f"the sstate object of {d.getVar('PN')}:do_rootfs_install is not in {d.getVar('SSTATE_DIR')}\n"
+            "produce needs it: keep SSTATE_DIR, and run the task again with 'bitbake -C rootfs_install'"
+        )
+    flags = d.getVar("SSTATE_TAR_ATTR_FLAGS") or ""
+    # the object holds a tar of root's files, itself in a compressed tar
+    _as_root(
+        d, "bash", "-o", "pipefail", "-ec",
+        f"zstd -dcq {shlex.quote(sstate)} | tar -xOf - --wildcards '*rootfs.tar' "
+        f"| tar -C {shlex.quote(os.path.dirname(path))} -xpf - {flags}",
+    )  # fmt: skip
+    if not os.path.isdir(os.path.join(path, "etc")):
+        raise ProduceError(f"the sstate object '{sstate}' has no root filesystem in it")
+
+
+def _stage_tree(d, source, path, noise=()):
+    """A copy of a tree that others may go on writing to: hard links, as nothing in it is changed in place."""
+    _as_root(d, "cp", "-alx", os.path.realpath(source), path)
+    if noise:
+        _as_root(d, "rm", "-f", *(os.path.join(path, name) for name in noise))
+
+
+def _as_root(d, *argv):
+    process = helper.run_privileged(
+        d, argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    output = process.communicate()[0].decode(errors="replace").strip()
+    if process.returncode:
+        raise ProduceError(f"running {' '.join(argv)}: {output or process.returncode}")
+
+
+@contextlib.contextmanager
+def _locked(path, lock, unlock):
+    held = lock(path, shared=True)
+    try:
+        yield
+    finally:
+        unlock(held)
