@@ -1,1 +1,30 @@
-//! placeholder
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # Template bundles
+//!
+//! The format: an OCI image layout with a signed image index, a template manifest, and trees as OCI layers with their
+//! tables of contents. This crate reads, writes and verifies bundles. It changes no root filesystem and runs nothing
+//! of one.
+
+pub mod bundle;
+pub mod bytes;
+pub mod canon;
+pub mod debian;
+pub mod digest;
+pub mod error;
+pub mod finish;
+pub mod frames;
+pub mod inroot;
+pub mod layout;
+pub mod manifest;
+pub mod names;
+pub mod oci;
+pub mod pack;
+pub mod scan;
+pub mod signature;
+pub mod signers;
+pub mod toc;
+pub mod tree;
+
+pub use digest::Digest;
+pub use error::{Error, Kind, Result};

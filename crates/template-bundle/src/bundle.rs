@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # Reading a bundle
+//!
+//! From `index.json`, which nobody signed, to the image index, whose bytes are signed, to the template manifest and
+//! the blobs, each by the digest that the document before it declares.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::digest::Digest;
+use crate::error::{Error, Kind, Result};
+use crate::layout::{Layout, append};
+use crate::manifest::{
+    ARTIFACT_TYPE, CONFIG_TYPE, Component, NAME, ROOTFS, SIGNATURE_TYPE, SSHSIG_TYPE, TOC_TYPE,
+    TemplateManifest, Tree,
+};
+use crate::oci::{
+    self, CONFIG, Descriptor, EMPTY, INDEX, Index, MANIFEST, Manifest, REF_NAME, VERSION, parse, to_bytes,
+};
+use crate::signature::{self, Accepted, MAX_SIGNATURE, Policy};
+use crate::toc::Toc;
+use crate::tree::{self, Expected, Sink, differs};
+
+/// More signatures than anybody adds; bounds the work of checking them.
+const MAX_SIGNATURES: usize = 64;
+
+/// A bundle whose documents were read. Whether they are trusted, `accepted` tells.
+pub struct Bundle {
+    layout: Layout,
+    /// The template manifest.
+    pub manifest: TemplateManifest,
+    /// The bytes of the template manifest.
+    pub manifest_bytes: Vec<u8>,
+    /// Digest of the image index: what is signed, and what a pin names.
+    pub digest: Digest,
+    /// The bytes of the image index.
+    pub index_bytes: Vec<u8>,
+    /// Signatures that claim to be over it.
+    pub signatures: Vec<String>,
+    /// The signature that was found good.
+    pub accepted: Option<Accepted>,
+}
+
+/// The path in `BUNDLE` or `oci:BUNDLE`.
+pub fn path_of(argument: &str) -> PathBuf {
+    PathBuf::from(argument.strip_prefix("oci:").unwrap_or(argument))
+}
+
+impl Bundle {
+    /// Reads the documents without trusting them: for `inspect`, `diff` and `sign`.
+    pub fn open_unverified(path: &Path) -> Result<Bundle> {
+        Self::open_with(path, None, None)
+    }
+
+    /// Reads and verifies: signature, pin, then every document by its digest. Contents are verified when they are read.
+    pub fn open(path: &Path, policy: &Policy, pin: Option<&Digest>) -> Result<Bundle> {
+        Self::open_with(path, Some(policy), pin)
+    }
+
+    fn open_with(path: &Path, policy: Option<&Policy>, pin: Option<&Digest>) -> Result<Bundle> {
+        let layout = Layout::open(path)?;
+        let top = layout.index()?;
+        let tagged = find_template(&top, path)?;
+        if let Some(pin) = pin
+            && *pin != tagged.digest
+        {
+            return Err(Error::new(
+                Kind::DigestDiffers,
+                format!("the bundle is {}, but {pin} was asked for", tagged.digest),
+            )
+            .hint("either this is another release than the pinned one, or the pin (--digest, TEMPLATE_DIGEST) must be updated"));
+        }
+        let index_bytes = layout.read("image index", tagged)?;
+        let (signatures, elsewhere) = find_signatures(&layout, &top, &tagged.digest)?;
+        let accepted = match policy {
+            Some(_) if signatures.is_empty() && elsewhere => {
+                return Err(Error::new(
+                    Kind::SignatureWrong,
+                    "the bundle holds a signature, but it is for another image index",
+                )
+                .hint("the image index was altered after it was signed, or the signature was taken from another bundle"));
+            }
+            Some(policy) => Some(signature::verify(policy, &signatures, &index_bytes)?),
+            None => None,
+        };
+
+        // from here on the digests are what the signer meant
+        let index: Index = parse("the image index", &index_bytes)?;
+        let mut artifacts =
+            index.manifests.iter().filter(|d| d.artifact_type.as_deref() == Some(ARTIFACT_TYPE));
+        let (Some(artifact), None) = (artifacts.next(), artifacts.next()) else {
+            return Err(Error::damaged("the image index does not name exactly one template"));
+        };
+        let artifact: Manifest =
+            parse("the artifact manifest", &layout.read("artifact manifest", artifact)?)?;
+        if artifact.config.media_type != CONFIG_TYPE {
+            return Err(Error::damaged("the artifact manifest has no template manifest"));
+        }
+        let manifest_bytes = layout.read("template manifest", &artifact.config)?;
+        let manifest = TemplateManifest::parse(&manifest_bytes)?;
+        check_identity(&index, tagged, &manifest)?;
+        check_artifact(&artifact, &manifest)?;
+        let mut images = index.manifests.iter().filter(|d| d.artifact_type.is_none());
+        match (images.next(), images.next()) {
+            (Some(image), None) => check_image(&layout, image, &manifest)?,
+            _ => {
+                return Err(Error::damaged("the image index does not name exactly one runnable image"));
+            }
+        }
+        Ok(Bundle {
+            layout,
+            manifest,
+            manifest_bytes,
+            digest: tagged.digest,
+            index_bytes,
+            signatures,
+            accepted,
+        })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.layout.path()
+    }
+
+    /// Reads the table of contents of a tree.
+    pub fn toc(&self, component: &Component, tree: &Tree) -> Result<Toc> {
+        let place = format!("component '{}'", component.name);
+        let inner = || {
+            let mut hashing = crate::digest::Hashing::new(self.layout.blob(&tree.toc_digest, tree.toc_size)?);
+            let toc = Toc::read(&mut hashing);
+            // what follows the compressed stream counts as well
+            std::io::copy(&mut hashing, &mut std::io::sink())
+                .map_err(|e| Error::io("reading", self.path(), e))?;
+            let (_, found, _) = hashing.finish();
+            if found != tree.toc_digest {
+                return Err(differs("table of contents", &tree.toc_digest, &found));
+            }
+            let toc = toc?;
+            if toc.entries.len() as u64 != tree.entries {
+                return Err(Error::damaged(
+                    "the table of contents has another length than the manifest says",
+                ));
+            }
+            Ok(toc)
+        };
+        inner().map_err(|e| e.within(place))
+    }
+
+    /// Reads a tree and hands out its verified contents.
+    pub fn read_tree(
+        &self,
+        component: &Component,
+        tree: &Tree,
+        toc: &Toc,
+        check_diff_id: bool,
+        sink: &dyn Sink,
+        progress: &dyn Fn(u64),
+    ) -> Result<()> {
+        let expected = Expected {
+            compression: tree.compression,
+            digest: tree.digest,
+            size: tree.size,
+            diff_id: check_diff_id.then_some(tree.diff_id),
+        };
+        self.layout
+            .blob(&tree.digest, tree.size)
+            .and_then(|blob| tree::read(toc, blob, &expected, sink, progress))
+            .map_err(|e| e.within(format!("component '{}'", component.name)))
+    }
+
+    /// Verifies every blob to the last bit, without writing anything.
+    pub fn verify_contents(&self, progress: &dyn Fn(u64)) -> Result<()> {
+        for component in &self.manifest.components {
+            for tree in component.trees() {
+                let toc = self.toc(component, tree)?;
+                self.read_tree(component, tree, &toc, true, &tree::Discard, progress)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Uncompressed bytes of all trees.
+    pub fn raw_size(&self) -> u64 {
+        self.manifest.components.iter().flat_map(Component::trees).map(|t| t.raw_size).sum()
+    }
+
+    /// Adds a signature to the bundle on disk.
+    pub fn add_signature(&self, signature: &str) -> Result<Digest> {
+        let (blobs, descriptor) =
+            signature_documents(signature, &self.digest, self.index_bytes.len() as u64)?;
+        append(self.path(), &blobs, |index| {
+            index.manifests.retain(|m| m.digest != descriptor.digest);
+            index.manifests.push(descriptor.clone());
+        })?;
+        Ok(descriptor.digest)
+    }
+}
+
+impl Component {
+    /// Its trees.
+    pub fn trees(&self) -> impl Iterator<Item = &Tree> {
+        std::iter::once(&self.tree).chain(self.finish.as_ref())
+    }
+
+    /// Descriptors of its blobs, as they stand in the artifact manifest.
+    pub fn descriptors(&self) -> Vec<Descriptor> {
+        let mut out = Vec::new();
+        for tree in self.trees() {
+            let mut layer = Descriptor::new(tree.compression.layer_media_type(), tree.digest, tree.size);
+            let mut toc = Descriptor::new(TOC_TYPE, tree.toc_digest, tree.toc_size);
+            for descriptor in [&mut layer, &mut toc] {
+                descriptor.annotations.insert(crate::manifest::COMPONENT.into(), self.name.clone());
+            }
+            out.extend([layer, toc]);
+        }
+        out
+    }
+}
+
+fn find_template<'a>(top: &'a Index, path: &Path) -> Result<&'a Descriptor> {
+    let templates: Vec<&Descriptor> = top
+        .manifests
+        .iter()
+        .filter(|d| d.media_type == INDEX && d.artifact_type.as_deref() == Some(ARTIFACT_TYPE))
+        .collect();
+    match templates[..] {
+        [one] => Ok(one),
+        [] => Err(Error::damaged(format!("'{}' holds no template", path.display()))
+            .hint("it is an OCI image layout, but not one that isar-template pack has made")),
+        _ => Err(Error::damaged(format!("'{}' holds several templates", path.display()))
+            .hint("a bundle holds one version of one template")),
+    }
+}
+
+fn check_identity(index: &Index, tagged: &Descriptor, manifest: &TemplateManifest) -> Result<()> {
+    for (key, value) in [(NAME, &manifest.name), (VERSION, &manifest.template_version)] {
+        if index.annotations.get(key) != Some(value) {
+            return Err(Error::damaged(
+                "the image index and the template manifest disagree on name or version",
+            ));
+        }
+    }
+    match tagged.annotations.get(REF_NAME) {
+        Some(tag) if *tag == manifest.template_version => Ok(()),
+        tag => Err(Error::new(
+            Kind::TagDiffers,
+            format!(
+                "the bundle is tagged '{}', but what is signed is version '{}' of '{}'",
+                tag.map_or("", |t| t).escape_debug(),
+                manifest.template_version,
+                manifest.name
+            ),
+        )
+        .hint("somebody relabelled the bundle: get it from its publisher again")),
+    }
+}
+
+fn check_artifact(artifact: &Manifest, manifest: &TemplateManifest) -> Result<()> {
+    let expected: Vec<Descriptor> = manifest.components.iter().flat_map(Component::descriptors).collect();
+    if artifact.layers != expected {
+        return Err(Error::damaged(
+            "the artifact manifest and the template manifest disagree on the components",
+        ));
+    }
+    Ok(())
+}
+
+fn check_image(layout: &Layout, image: &Descriptor, manifest: &TemplateManifest) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Config {
+        rootfs: RootFs,
+    }
+    #[derive(Deserialize)]
+    struct RootFs {
+        diff_ids: Vec<Digest>,
+    }
+    let rootfs = manifest.component(ROOTFS)?;
+    let image: Manifest = parse("the image manifest", &layout.read("image manifest", image)?)?;
+    let config: Config =
+        parse("the image configuration", &layout.read("image configuration", &image.config)?)?;
+    let layers: Vec<(Digest, u64)> = image.layers.iter().map(|l| (l.digest, l.size)).collect();
+    let expected: Vec<(Digest, u64)> = rootfs.trees().map(|t| (t.digest, t.size)).collect();
+    let diff_ids: Vec<Digest> = rootfs.trees().map(|t| t.diff_id).collect();
+    if layers != expected || config.rootfs.diff_ids != diff_ids || image.config.media_type != CONFIG {
+        return Err(Error::damaged("the runnable image is another one than the template's root filesystem"));
+    }
+    Ok(())
+}
+
+/// Signatures over this digest, and whether there are any over others.
+fn find_signatures(layout: &Layout, top: &Index, digest: &Digest) -> Result<(Vec<String>, bool)> {
+    let mut out = Vec::new();
+    let mut elsewhere = false;
+    let candidates = top
+        .manifests
+        .iter()
+        .filter(|d| d.artifact_type.as_deref() == Some(SIGNATURE_TYPE))
+        .take(MAX_SIGNATURES);
+    for descriptor in candidates {
+        let manifest: Manifest =
+            parse("a signature manifest", &layout.read("signature manifest", descriptor)?)?;
+        if manifest.subject.as_ref().map(|s| &s.digest) != Some(digest) {
+            elsewhere = true;
+            continue;
+        }
+        for part in manifest.layers.iter().filter(|l| l.media_type == SSHSIG_TYPE) {
+            if part.size > MAX_SIGNATURE {
+                return Err(Error::damaged(format!("a signature is larger than {MAX_SIGNATURE} bytes")));
+            }
+            let bytes = layout.read("signature", part)?;
+            out.push(String::from_utf8_lossy(&bytes).into_owned());
+        }
+    }
+    Ok((out, elsewhere))
+}
+
+/// The blobs of a signature, and the descriptor of its manifest.
+pub fn signature_documents(
+    signature: &str,
+    subject: &Digest,
+    subject_size: u64,
+) -> Result<(Vec<Vec<u8>>, Descriptor)> {
+    let empty = b"{}".to_vec();
+    let mut manifest = Manifest::new(Descriptor::new(EMPTY, Digest::of(&empty), empty.len() as u64));
+    manifest.artifact_type = Some(SIGNATURE_TYPE.into());
+    manifest.subject = Some(Descriptor::new(INDEX, *subject, subject_size));
+    manifest.layers.push(Descriptor::new(
+        SSHSIG_TYPE,
+        Digest::of(signature.as_bytes()),
+        signature.len() as u64,
+    ));
+    let bytes = to_bytes(&manifest)?;
+    let mut descriptor = Descriptor::new(MANIFEST, Digest::of(&bytes), bytes.len() as u64);
+    descriptor.artifact_type = Some(SIGNATURE_TYPE.into());
+    Ok((vec![empty, signature.as_bytes().to_vec(), bytes], descriptor))
+}
+
+/// The annotation of a descriptor in `index.json` that tags it.
+pub fn tagged(mut descriptor: Descriptor, tag: &str) -> Descriptor {
+    descriptor.annotations.insert(oci::REF_NAME.into(), tag.into());
+    descriptor
+}

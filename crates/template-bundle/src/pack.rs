@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # Making a bundle
+//!
+//! Reads the components, writes their OCI layers and tables of contents, and the documents that name them. The same
+//! input gives the same digest: nothing of the host, of the user or of the present time gets in.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::bundle::{signature_documents, tagged};
+use crate::debian;
+use crate::digest::Digest;
+use crate::error::{Error, IoContext, Kind, Result};
+use crate::finish;
+use crate::frames::Compression;
+use crate::inroot::InRoot;
+use crate::layout::Writer;
+use crate::manifest::{
+    ARTIFACT_TYPE, CONFIG_TYPE, Component, FORMAT_VERSION, NAME, Package, ROOTFS, TemplateManifest, Tree,
+};
+use crate::names;
+use crate::oci::{self, CONFIG, CREATED, INDEX, Index, MANIFEST, Manifest, Platform, VERSION, to_bytes};
+use crate::scan::scan;
+use crate::signature;
+use crate::toc::Entry;
+use crate::tree::{self, Contents, OnDisk};
+
+/// Largest anchors file.
+const MAX_ANCHORS: u64 = 16 << 20;
+
+/// What to pack.
+pub struct Input {
+    /// Name of the template.
+    pub name: String,
+    /// Version of the template.
+    pub version: String,
+    /// Components: name and path.
+    pub components: Vec<(String, PathBuf)>,
+    /// Anchors, as the layer recorded them.
+    pub anchors: Option<PathBuf>,
+    /// Key to sign with.
+    pub key: Option<PathBuf>,
+    /// Compression of the trees.
+    pub compression: Compression,
+}
+
+/// What came out.
+pub struct Packed {
+    /// Digest of the image index.
+    pub digest: Digest,
+    /// The template manifest.
+    pub manifest: TemplateManifest,
+    /// Whether it is signed.
+    pub signed: bool,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// The part of the anchors file that we understand.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct Anchors {
+    version: Option<u32>,
+    distro: Option<String>,
+    codename: Option<String>,
+    architecture: Option<String>,
+    machine: Option<String>,
+    #[serde(default)]
+    self_built: Vec<SelfBuilt>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SelfBuilt {
+    package: String,
+    version: String,
+    architecture: String,
+    sha256: Option<String>,
+    recipe: Option<String>,
+    task_hash: Option<String>,
+}
+
+/// Tells of a component that begins, its uncompressed bytes, and then of bytes done.
+pub trait Progress: Sync {
+    /// A component begins.
+    fn begin(&self, what: &str, bytes: u64);
+    /// Bytes done.
+    fn advance(&self, bytes: u64);
+}
+
+/// Packs a bundle. Nothing is at the output until it is complete.
+pub fn pack(input: &Input, output: &Path, progress: &dyn Progress) -> Result<Packed> {
+    names::check_name(&input.name)?;
+    names::check_version(&input.version)?;
+    for (at, (name, _)) in input.components.iter().enumerate() {
+        names::check_component(name)?;
+        if input.components[..at].iter().any(|(other, _)| other == name) {
+            return Err(Error::usage(format!("component '{name}' is given twice")));
+        }
+    }
+    let Some((_, rootfs)) = input.components.iter().find(|(name, _)| name == ROOTFS) else {
+        return Err(Error::usage("a template needs a root filesystem").hint("add --component rootfs=DIR"));
+    };
+    let (anchors, anchors_json) = read_anchors(input.anchors.as_deref())?;
+    let (identity, mut packages) = debian::read(rootfs)?;
+    add_self_built(&mut packages, anchors.self_built);
+    let or = |given: Option<String>, found: String, what: &str| match given.unwrap_or(found) {
+        text if text.is_empty() => {
+            Err(Error::usage(format!("the {what} of '{}' is not known", rootfs.display())).hint(
+                "the root filesystem needs os-release and an installed dpkg, or an anchors file must say it",
+            ))
+        }
+        text => Ok(text),
+    };
+    let writer = Writer::new(output)?;
+    let mut warnings = Vec::new();
+    let mut components = Vec::new();
+    let mut newest = (i64::MIN, 0);
+    for (name, path) in &input.components {
+        let (entries, notes) = scan(path).map_err(|e| e.within(format!("component '{name}'")))?;
+        newest = entries.iter().map(|e| e.mtime).chain([newest]).max().unwrap_or(newest);
+        for socket in notes.sockets {
+            warnings.push(format!("socket '{}' is left out", socket.display()));
+        }
+        let finish_layer = if name == ROOTFS {
+            warn_of_secrets(&entries, &mut warnings);
+            let root = InRoot::open(path)?;
+            let steps = finish::steps(&root)?;
+            (!steps.is_empty()).then(|| finish::layer(&root, &steps, &entries)).transpose()?
+        } else {
+            None
+        };
+        progress.begin(name, entries.iter().map(Entry::size).sum());
+        let tree = write_tree(&writer, entries, &OnDisk(path), input.compression, &|n| progress.advance(n))?;
+        let finish = finish_layer
+            .map(|mut layer| {
+                let entries = std::mem::take(&mut layer.entries);
+                write_tree(&writer, entries, &layer, input.compression, &|_| {})
+            })
+            .transpose()?;
+        components.push(Component { name: name.clone(), tree, finish });
+    }
+    let manifest = TemplateManifest {
+        version: FORMAT_VERSION,
+        name: input.name.clone(),
+        template_version: input.version.clone(),
+        created: created(newest)?,
+        packed_by: format!("isar-template {}", env!("CARGO_PKG_VERSION")),
+        distro: or(anchors.distro, identity.distro, "distribution")?,
+        codename: or(anchors.codename, identity.codename, "code name")?,
+        architecture: or(anchors.architecture, identity.architecture, "architecture")?,
+        machine: anchors.machine,
+        components,
+        packages,
+        anchors: anchors_json,
+    };
+    let (index_bytes, image) = write_documents(&writer, &manifest)?;
+    let mut top = Index::new();
+    let mut descriptor = writer.add(INDEX, &index_bytes)?;
+    descriptor.artifact_type = Some(ARTIFACT_TYPE.into());
+    let digest = descriptor.digest;
+    top.manifests.push(tagged(descriptor, &input.version));
+    top.manifests.push(tagged(image, &format!("{}{}", input.version, names::ROOTFS_TAG_SUFFIX)));
+    if let Some(key) = &input.key {
+        let text = signature::sign(key, &index_bytes)?;
+        let (blobs, descriptor) = signature_documents(&text, &digest, index_bytes.len() as u64)?;
+        for blob in &blobs {
+            writer.add("", blob)?;
+        }
+        top.manifests.push(descriptor);
+    }
+    writer.finish(&top)?;
+    Ok(Packed { digest, manifest, signed: input.key.is_some(), warnings })
+}
+
+/// Writes one tree: its OCI layer and its table of contents.
+pub fn write_tree(
+    writer: &Writer,
+    entries: Vec<Entry>,
+    contents: &dyn Contents,
+    compression: Compression,
+    progress: &dyn Fn(u64),
+) -> Result<Tree> {
+    let (written, digest, size) =
+        writer.stream(|out| tree::write(entries, contents, compression, out, progress))?;
+    let ((), toc_digest, toc_size) = writer.stream(|out| written.toc.write(out))?;
+    Ok(Tree {
+        compression,
+        digest,
+        size,
+        diff_id: written.diff_id,
+        raw_size: written.raw_size,
+        toc_digest,
+        toc_size,
+        entries: written.toc.entries.len() as u64,
+    })
+}
+
+fn write_documents(writer: &Writer, manifest: &TemplateManifest) -> Result<(Vec<u8>, oci::Descriptor)> {
+    let platform = Platform::of_debian(&manifest.architecture);
+    let mut artifact = Manifest::new(writer.add(CONFIG_TYPE, &to_bytes(manifest)?)?);
+    artifact.artifact_type = Some(ARTIFACT_TYPE.into());
+    artifact.layers = manifest.components.iter().flat_map(Component::descriptors).collect();
+    let mut artifact = writer.add(MANIFEST, &to_bytes(&artifact)?)?;
+    artifact.artifact_type = Some(ARTIFACT_TYPE.into());
+    artifact.platform = Some(platform.clone());
+
+    let rootfs = manifest.component(ROOTFS)?;
+    let config = json!({
+        "created": manifest.created,
+        "architecture": platform.architecture,
+        "variant": platform.variant,
+        "os": "linux",
+        "config": {
+            "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+            "Cmd": ["/bin/bash"],
+            "Labels": { NAME: manifest.name, VERSION: manifest.template_version },
+        },
+        "rootfs": { "type": "layers", "diff_ids": rootfs.trees().map(|t| t.diff_id).collect::<Vec<_>>() },
+        "history": rootfs.trees().map(|_| json!({
+            "created": manifest.created, "created_by": manifest.packed_by,
+        })).collect::<Vec<_>>(),
+    });
+    let config = without_nulls(config);
+    let mut image = Manifest::new(writer.add(CONFIG, &to_bytes(&config)?)?);
+    image.layers = rootfs
+        .trees()
+        .map(|t| oci::Descriptor::new(t.compression.layer_media_type(), t.digest, t.size))
+        .collect();
+    let mut image = writer.add(MANIFEST, &to_bytes(&image)?)?;
+    image.platform = Some(platform);
+
+    let mut index = Index::new();
+    index.artifact_type = Some(ARTIFACT_TYPE.into());
+    index.manifests = vec![artifact, image.clone()];
+    index.annotations.insert(NAME.into(), manifest.name.clone());
+    index.annotations.insert(VERSION.into(), manifest.template_version.clone());
+    index.annotations.insert(CREATED.into(), manifest.created.clone());
+    Ok((to_bytes(&index)?, image))
+}
+
+fn without_nulls(mut value: Value) -> Value {
+    if let Value::Object(map) = &mut value {
+        map.retain(|_, v| !v.is_null());
+    }
+    value
+}
+
+fn read_anchors(path: Option<&Path>) -> Result<(Anchors, Option<Value>)> {
+    let Some(path) = path else {
+        return Ok((Anchors::default(), None));
+    };
+    let wrong = |why: String| {
+        Error::usage(format!("anchors file '{}': {why}", path.display()))
+            .hint("the layer writes it; its form is described in docs/bundle-format.md")
+    };
+    let size = std::fs::metadata(path).map_err(|e| wrong(e.to_string()))?.len();
+    if size > MAX_ANCHORS {
+        return Err(wrong(format!("it is larger than {MAX_ANCHORS} bytes")));
+    }
+    let bytes = std::fs::read(path).doing("reading", path)?;
+    let value: Value = serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))?;
+    let known: Anchors = serde_json::from_value(value.clone()).map_err(|e| wrong(e.to_string()))?;
+    match known.version {
+        Some(0) => Ok((known, Some(value))),
+        Some(other) => {
+            Err(Error::new(Kind::Unsupported, format!("anchors version {other} is not known, only 0 is")))
+        }
+        None => Err(wrong("it has no version".into())),
+    }
+}
+
+fn add_self_built(packages: &mut [Package], self_built: Vec<SelfBuilt>) {
+    for built in self_built {
+        let same = packages.iter_mut().find(|p| {
+            p.package == built.package && p.version == built.version && p.architecture == built.architecture
+        });
+        if let Some(package) = same {
+            package.sha256 = built.sha256;
+            package.recipe = built.recipe;
+            package.task_hash = built.task_hash;
+        }
+    }
+}
+
+/// Time of creation: SOURCE_DATE_EPOCH, else the newest modification time of the input.
+fn created(newest: (i64, u32)) -> Result<String> {
+    let seconds = match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => text.trim().parse::<i64>().map_err(|_| {
+            Error::usage(format!("SOURCE_DATE_EPOCH is '{}', not a number of seconds", text.escape_debug()))
+        })?,
+        Err(_) => newest.0,
+    };
+    Ok(Timestamp::from_second(seconds)
+        .map_err(|e| Error::usage(format!("the time of creation is out of range: {e}")))?
+        .to_string())
+}
+
+/// What every product made from the template would share without meaning to.
+fn warn_of_secrets(entries: &[Entry], warnings: &mut Vec<String>) {
+    let keys =
+        entries.iter().filter(|e| e.path.0.starts_with(b"etc/ssh/ssh_host_") && e.path.0.ends_with(b"_key"));
+    if keys.count() > 0 {
+        warnings.push(
+            "the root filesystem holds SSH host keys: every product made from it will share them".into(),
+        );
+    }
+}

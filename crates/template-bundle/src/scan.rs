@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # Reading a tree from disk
+//!
+//! Walks a directory without following symlinks and without leaving its file system, and notes all metadata. The
+//! contents of files are not read here; their digests come in when they are packed.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::unistd::{Whence, lseek};
+
+use crate::bytes::Bytes;
+use crate::digest::Digest;
+use crate::error::{Error, IoContext, Kind, Result};
+use crate::toc::{Entry, Node};
+
+/// Prefix by which OCI layers mark what they delete.
+pub const WHITEOUT: &str = ".wh.";
+
+/// Attributes that belong to the host and not to the tree: overlayfs keeps its own state in them.
+const FOREIGN_XATTRS: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
+
+/// What a walk has to tell besides the entries.
+#[derive(Debug, Default)]
+pub struct Notes {
+    /// Sockets, which no archive can hold. They are left out.
+    pub sockets: Vec<PathBuf>,
+}
+
+/// Reads a directory tree. A single file is read as a tree that holds it alone.
+pub fn scan(path: &Path) -> Result<(Vec<Entry>, Notes)> {
+    let meta = fs::symlink_metadata(path).doing("reading", path)?;
+    let mut scan =
+        Scan { entries: Vec::new(), notes: Notes::default(), links: HashMap::new(), device: meta.dev() };
+    if meta.is_dir() {
+        scan.add(path, Vec::new(), &meta)?;
+        scan.children(path, &[])?;
+    } else if meta.is_file() {
+        let name = path.file_name().unwrap_or(OsStr::new("file")).as_bytes().to_vec();
+        let mut root = scan.entry(path, Vec::new(), &meta)?;
+        root.node = Node::Directory;
+        root.mode = 0o755;
+        root.xattrs.clear();
+        scan.entries.push(root);
+        scan.add(path, name, &meta)?;
+    } else {
+        return Err(Error::usage(format!("'{}' is neither a directory nor a file", path.display())));
+    }
+    Ok((scan.entries, scan.notes))
+}
+
+struct Scan {
+    entries: Vec<Entry>,
+    notes: Notes,
+    links: HashMap<(u64, u64), Bytes>,
+    device: u64,
+}
+
+impl Scan {
+    fn children(&mut self, dir: &Path, prefix: &[u8]) -> Result<()> {
+        let mut names = Vec::new();
+        for child in fs::read_dir(dir).doing("reading", dir)? {
+            names.push(child.doing("reading", dir)?.file_name());
+        }
+        names.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+        for name in names {
+            if name.as_bytes().starts_with(WHITEOUT.as_bytes()) {
+                return Err(Error::new(
+                    Kind::Refused,
+                    format!(
+                        "'{}' cannot be packed: OCI layers use the prefix '{WHITEOUT}' for deletions",
+                        dir.join(&name).display()
+                    ),
+                )
+                .hint("remove or rename the file"));
+            }
+            let path = dir.join(&name);
+            let meta = fs::symlink_metadata(&path).doing("reading", &path)?;
+            if meta.dev() != self.device {
+                return Err(Error::new(
+                    Kind::Refused,
+                    format!("'{}' is on another file system", path.display()),
+                )
+                .hint("unmount what is mounted inside of the tree before packing it"));
+            }
+            let mut full = prefix.to_vec();
+            if !full.is_empty() {
+                full.push(b'/');
+            }
+            full.extend_from_slice(name.as_bytes());
+            if meta.file_type().is_socket() {
+                self.notes.sockets.push(path);
+                continue;
+            }
+            self.add(&path, full.clone(), &meta)?;
+            if meta.is_dir() {
+                self.children(&path, &full)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, path: &Path, full: Vec<u8>, meta: &fs::Metadata) -> Result<()> {
+        let entry = self.entry(path, full, meta)?;
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    fn entry(&mut self, path: &Path, full: Vec<u8>, meta: &fs::Metadata) -> Result<Entry> {
+        let full = Bytes(full);
+        if !meta.is_dir() && meta.nlink() > 1 {
+            if let Some(first) = self.links.get(&(meta.dev(), meta.ino())) {
+                let node = Node::Hardlink { target: first.clone() };
+                return Ok(Entry {
+                    path: full,
+                    node,
+                    mode: 0,
+                    uid: 0,
+                    gid: 0,
+                    mtime: (0, 0),
+                    xattrs: vec![],
+                });
+            }
+            self.links.insert((meta.dev(), meta.ino()), full.clone());
+        }
+        let kind = meta.file_type();
+        let (major, minor) = (nix::sys::stat::major(meta.rdev()), nix::sys::stat::minor(meta.rdev()));
+        let node = if kind.is_dir() {
+            Node::Directory
+        } else if kind.is_symlink() {
+            Node::Symlink {
+                target: Bytes(fs::read_link(path).doing("reading", path)?.as_os_str().as_bytes().to_vec()),
+            }
+        } else if kind.is_char_device() {
+            Node::CharDevice { major, minor }
+        } else if kind.is_block_device() {
+            Node::BlockDevice { major, minor }
+        } else if kind.is_fifo() {
+            Node::Fifo
+        } else {
+            let holes = if meta.blocks() * 512 < meta.size() { holes(path, meta.size())? } else { vec![] };
+            Node::File { size: meta.size(), digest: Digest::of(b""), holes }
+        };
+        Ok(Entry {
+            path: full,
+            node,
+            mode: meta.mode() & 0o7777,
+            uid: meta.uid(),
+            gid: meta.gid(),
+            mtime: (meta.mtime(), u32::try_from(meta.mtime_nsec()).unwrap_or(0)),
+            xattrs: read_xattrs(path)?,
+        })
+    }
+}
+
+/// All extended attributes that belong to the tree, in byte order of their names.
+pub fn read_xattrs(path: &Path) -> Result<Vec<(Bytes, Bytes)>> {
+    let names = match xattr::list(path) {
+        Ok(names) => names,
+        Err(e) if e.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) => return Ok(vec![]),
+        Err(e) => return Err(Error::io("reading attributes", path, e)),
+    };
+    let mut out = Vec::new();
+    for name in names {
+        let bytes = name.as_bytes();
+        if FOREIGN_XATTRS.iter().any(|foreign| bytes.starts_with(foreign)) {
+            continue;
+        }
+        if let Some(value) = xattr::get(path, &name).doing("reading attributes", path)? {
+            out.push((bytes.into(), Bytes(value)));
+        }
+    }
+    out.sort();
+    Ok(out)
+}
+
+fn holes(path: &Path, size: u64) -> Result<Vec<(u64, u64)>> {
+    let file = File::open(path).doing("reading", path)?;
+    let size = i64::try_from(size).doing("reading", path)?;
+    let mut out = Vec::new();
+    let mut at = 0;
+    while at < size {
+        let hole = lseek(&file, at, Whence::SeekHole).doing("seeking", path)?;
+        if hole >= size {
+            break;
+        }
+        let data = match lseek(&file, hole, Whence::SeekData) {
+            Ok(data) => data,
+            Err(Errno::ENXIO) => size,
+            Err(e) => return Err(Error::io("seeking", path, e)),
+        };
+        out.push((hole.unsigned_abs(), (data - hole).unsigned_abs()));
+        at = data;
+    }
+    Ok(out)
+}

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # Signatures
+//!
+//! SSHSIG, what `ssh-keygen -Y sign -n isar-template` makes, over the bytes of the image index blob. They are checked
+//! here, without any program; they are made by the real `ssh-keygen`, which knows agents, PKCS#11 and FIDO tokens.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use jiff::Timestamp;
+use ssh_key::{HashAlg, PublicKey, SshSig};
+
+use crate::error::{Error, IoContext, Kind, Result};
+use crate::signers::{self, Signer};
+
+/// The purpose that our signatures are bound to.
+pub const NAMESPACE: &str = "isar-template";
+/// Largest signature: RSA 16384 needs 6 KiB.
+pub const MAX_SIGNATURE: u64 = 64 << 10;
+/// Largest revocation file.
+const MAX_REVOCATION: u64 = 64 << 20;
+/// How a binary key revocation list begins.
+const KRL_MAGIC: &[u8] = b"SSHKRL\n\0";
+
+/// What a consumer trusts.
+pub struct Policy {
+    signers: Vec<Signer>,
+    signers_file: PathBuf,
+    identity: String,
+    revocation: Option<PathBuf>,
+    time: Timestamp,
+}
+
+impl Policy {
+    /// Reads the files. `time` is now unless given.
+    pub fn new(
+        allowed_signers: &Path,
+        identity: &str,
+        revocation: Option<&Path>,
+        time: Option<Timestamp>,
+    ) -> Result<Self> {
+        let signers = signers::read(allowed_signers)?;
+        if let Some(path) = revocation {
+            std::fs::metadata(path)
+                .map_err(|e| Error::usage(format!("reading revocation file: {}: {e}", path.display())))?;
+        }
+        Ok(Policy {
+            signers,
+            signers_file: allowed_signers.to_path_buf(),
+            identity: identity.to_string(),
+            revocation: revocation.map(Path::to_path_buf),
+            time: time.unwrap_or_else(Timestamp::now),
+        })
+    }
+
+    /// Checks one signature over these bytes.
+    fn check(&self, signature: &str, message: &[u8]) -> Result<Accepted> {
+        let signature = SshSig::from_pem(signature)
+            .map_err(|e| Error::new(Kind::SignatureWrong, format!("the signature does not parse: {e}")))?;
+        if signature.namespace() != NAMESPACE {
+            return Err(Error::new(
+                Kind::NamespaceWrong,
+                format!(
+                    "the signature was made for '{}', not for '{NAMESPACE}'",
+                    signature.namespace().escape_debug()
+                ),
+            )
+            .hint(format!("sign with: ssh-keygen -Y sign -n {NAMESPACE}, or isar-template sign")));
+        }
+        let key = PublicKey::new(signature.public_key().clone(), "");
+        let print = key.fingerprint(HashAlg::Sha256).to_string();
+        let known: Vec<&Signer> =
+            self.signers.iter().filter(|s| s.key.key_data() == key.key_data()).collect();
+        if known.is_empty() {
+            return Err(Error::new(
+                Kind::KeyUnknown,
+                format!("the signing key {print} is not in '{}'", self.signers_file.display()),
+            )
+            .hint("if you trust this key, add its line to the allowed signers file; the publisher can tell its fingerprint"));
+        }
+        key.verify(NAMESPACE, message, &signature).map_err(|_| {
+            Error::new(
+                Kind::SignatureWrong,
+                format!("the signature by {print} does not match the image index"),
+            )
+            .hint(
+                "the image index was altered after it was signed, or the signature belongs to another bundle",
+            )
+        })?;
+        let mine: Vec<&&Signer> = known.iter().filter(|s| s.is_for(&self.identity)).collect();
+        if mine.is_empty() {
+            return Err(Error::new(
+                Kind::IdentityWrong,
+                format!("the signing key {print} is not one of '{}'", self.identity.escape_debug()),
+            )
+            .hint(format!(
+                "'{}' lists it for somebody else; check --identity",
+                self.signers_file.display()
+            )));
+        }
+        if !mine.iter().any(|s| s.allows(NAMESPACE)) {
+            return Err(Error::new(
+                Kind::NamespaceWrong,
+                format!("the key {print} may not sign for '{NAMESPACE}'"),
+            )
+            .hint(format!("see its namespaces option in '{}'", self.signers_file.display())));
+        }
+        let mut last = None;
+        for signer in mine.iter().filter(|s| s.allows(NAMESPACE)) {
+            match signer.check_time(self.time) {
+                Ok(()) => {
+                    self.check_revocation(&key, &print)?;
+                    return Ok(Accepted { identity: self.identity.clone(), fingerprint: print });
+                }
+                Err(e) => last = Some(e),
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::new(Kind::Internal, "no signer was looked at")))
+    }
+
+    fn check_revocation(&self, key: &PublicKey, print: &str) -> Result<()> {
+        let Some(path) = &self.revocation else {
+            return Ok(());
+        };
+        if std::fs::metadata(path).is_ok_and(|m| m.len() > MAX_REVOCATION) {
+            return Err(Error::usage(format!(
+                "revocation file '{}' is larger than {MAX_REVOCATION} bytes",
+                path.display()
+            )));
+        }
+        let bytes = std::fs::read(path).doing("reading revocation file", path)?;
+        let revoked = if bytes.starts_with(KRL_MAGIC) {
+            is_in_krl(key, path)?
+        } else {
+            is_listed(key, &String::from_utf8_lossy(&bytes)).map_err(|e| e.within(path.display()))?
+        };
+        if revoked {
+            return Err(Error::new(
+                Kind::KeyRevoked,
+                format!("the signing key {print} is revoked in '{}'", path.display()),
+            )
+            .hint("do not use this bundle; ask the publisher for one signed by another key"));
+        }
+        Ok(())
+    }
+}
+
+/// A signature that was found good.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Accepted {
+    /// As whom the key is trusted.
+    pub identity: String,
+    /// Fingerprint of the key.
+    pub fingerprint: String,
+}
+
+/// Finds a signature that the policy accepts.
+pub fn verify(policy: &Policy, signatures: &[String], message: &[u8]) -> Result<Accepted> {
+    // when none is good, the one that came nearest is the one to talk about
+    let rank = |kind: Kind| match kind {
+        Kind::KeyRevoked => 6,
+        Kind::KeyExpired => 5,
+        Kind::IdentityWrong => 4,
+        Kind::SignatureWrong => 3,
+        Kind::NamespaceWrong => 2,
+        _ => 1,
+    };
+    let mut nearest: Option<Error> = None;
+    for signature in signatures {
+        match policy.check(signature, message) {
+            Ok(accepted) => return Ok(accepted),
+            Err(e) if e.kind.exit_code() != 3 => return Err(e),
+            Err(e) => {
+                log::debug!("signature not accepted: {e}");
+                if nearest.as_ref().is_none_or(|n| rank(e.kind) > rank(n.kind)) {
+                    nearest = Some(e);
+                }
+            }
+        }
+    }
+    Err(nearest.unwrap_or_else(|| {
+        Error::new(Kind::SignatureMissing, "the bundle is not signed")
+            .hint("ask its publisher to sign it: isar-template sign --key KEY BUNDLE")
+    }))
+}
+
+/// One public key a line.
+fn is_listed(key: &PublicKey, list: &str) -> Result<bool> {
+    for (at, line) in list.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let listed = PublicKey::from_openssh(line)
+            .map_err(|e| Error::usage(format!("revocation file line {}: key does not parse: {e}", at + 1)))?;
+        if listed.key_data() == key.key_data() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Asks the real `ssh-keygen`, the authority on its own binary format.
+fn is_in_krl(key: &PublicKey, krl: &Path) -> Result<bool> {
+    let text = key.to_openssh().map_err(|e| Error::new(Kind::Internal, format!("writing a key: {e}")))?;
+    let mut file = tempfile::NamedTempFile::new().doing("creating", std::env::temp_dir())?;
+    writeln!(file, "{text}").doing("writing", file.path())?;
+    let out = ssh_keygen()
+        .args(["-Q", "-f"])
+        .arg(krl)
+        .arg(file.path())
+        .stdin(Stdio::null())
+        .output()
+        .map_err(no_ssh_keygen)?;
+    // 0: not revoked; anything else: revoked, or the list is not readable. Both must stop us.
+    if out.status.success() {
+        return Ok(false);
+    }
+    let said = String::from_utf8_lossy(&out.stdout);
+    if said.contains("REVOKED") {
+        return Ok(true);
+    }
+    Err(Error::usage(format!(
+        "revocation list '{}' cannot be read: {}",
+        krl.display(),
+        String::from_utf8_lossy(&out.stderr).trim()
+    )))
+}
+
+fn ssh_keygen() -> Command {
+    let mut command = Command::new("ssh-keygen");
+    command.env("LC_ALL", "C");
+    command
+}
+
+fn no_ssh_keygen(e: std::io::Error) -> Error {
+    Error::new(Kind::ToolMissing, format!("running ssh-keygen: {e}"))
+        .hint("install the package openssh-client")
+}
+
+/// Signs bytes with a private key, or with a public key whose private half an agent or token holds.
+pub fn sign(key: &Path, message: &[u8]) -> Result<String> {
+    if !key.exists() {
+        return Err(Error::usage(format!("signing key '{}' does not exist", key.display()))
+            .hint("make one with: ssh-keygen -t ed25519 -f KEY"));
+    }
+    let mut child = ssh_keygen()
+        .args(["-Y", "sign", "-q", "-n", NAMESPACE, "-f"])
+        .arg(key)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(no_ssh_keygen)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // a child that ends early says why on stderr; a broken pipe adds nothing to that
+        let _ = stdin.write_all(message);
+    }
+    let out = child.wait_with_output().doing("running", "ssh-keygen")?;
+    if !out.status.success() {
+        return Err(Error::usage(format!(
+            "signing with '{}': ssh-keygen: {}",
+            key.display(),
+            String::from_utf8_lossy(&out.stderr).trim()
+        ))
+        .hint("the key must be readable, and its passphrase known to ssh-agent or typed on the terminal"));
+    }
+    let signature = String::from_utf8(out.stdout).doing("reading the output of", "ssh-keygen")?;
+    SshSig::from_pem(&signature).map_err(|e| {
+        Error::new(Kind::Internal, format!("ssh-keygen made a signature that does not parse: {e}"))
+    })?;
+    Ok(signature)
+}
