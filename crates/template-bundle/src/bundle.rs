@@ -21,7 +21,7 @@ use crate::oci::{
 };
 use crate::signature::{self, Accepted, MAX_SIGNATURE, Policy};
 use crate::toc::Toc;
-use crate::tree::{self, Expected, Sink, differs};
+use crate::tree::{self, Advance, Expected, Sink, differs};
 
 /// More signatures than anybody adds; bounds the work of checking them.
 const MAX_SIGNATURES: usize = 64;
@@ -149,6 +149,20 @@ impl Bundle {
         inner().map_err(|e| e.within(place))
     }
 
+    /// Copies the verified bytes of a table of contents.
+    pub fn copy_toc(&self, tree: &Tree, mut out: impl std::io::Write) -> Result<()> {
+        let mut hashing = crate::digest::Hashing::new(self.layout.blob(&tree.toc_digest, tree.toc_size)?);
+        std::io::copy(&mut hashing, &mut out)
+            .and_then(|_| out.flush())
+            .map_err(|e| Error::io("copying a table of contents of", self.path(), e))?;
+        match hashing.finish() {
+            (_, found, _) if found != tree.toc_digest => {
+                Err(differs("table of contents", &tree.toc_digest, &found))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Reads a tree and hands out its verified contents.
     pub fn read_tree(
         &self,
@@ -157,7 +171,7 @@ impl Bundle {
         toc: &Toc,
         check_diff_id: bool,
         sink: &dyn Sink,
-        progress: &dyn Fn(u64),
+        progress: &Advance,
     ) -> Result<()> {
         let expected = Expected {
             compression: tree.compression,
@@ -172,7 +186,7 @@ impl Bundle {
     }
 
     /// Verifies every blob to the last bit, without writing anything.
-    pub fn verify_contents(&self, progress: &dyn Fn(u64)) -> Result<()> {
+    pub fn verify_contents(&self, progress: &Advance) -> Result<()> {
         for component in &self.manifest.components {
             for tree in component.trees() {
                 let toc = self.toc(component, tree)?;

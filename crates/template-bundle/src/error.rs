@@ -52,6 +52,8 @@ pub enum Kind {
     Privilege,
     /// A program that is needed is not installed.
     ToolMissing,
+    /// A signal ended the work.
+    Interrupted,
 }
 
 impl Kind {
@@ -74,6 +76,7 @@ impl Kind {
             | Kind::Unsupported => 3,
             Kind::Refused => 4,
             Kind::Privilege | Kind::ToolMissing => 5,
+            Kind::Interrupted => 130,
         }
     }
 
@@ -99,6 +102,7 @@ impl Kind {
             Kind::NotFound => "not-found",
             Kind::Privilege => "privilege",
             Kind::ToolMissing => "tool-missing",
+            Kind::Interrupted => "interrupted",
         }
     }
 }

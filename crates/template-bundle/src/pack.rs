@@ -27,7 +27,7 @@ use crate::oci::{self, CONFIG, CREATED, INDEX, Index, MANIFEST, Manifest, Platfo
 use crate::scan::scan;
 use crate::signature;
 use crate::toc::Entry;
-use crate::tree::{self, Contents, OnDisk};
+use crate::tree::{self, Advance, Contents, OnDisk};
 
 /// Largest anchors file.
 const MAX_ANCHORS: u64 = 16 << 20;
@@ -88,8 +88,8 @@ struct SelfBuilt {
 pub trait Progress: Sync {
     /// A component begins.
     fn begin(&self, what: &str, bytes: u64);
-    /// Bytes done.
-    fn advance(&self, bytes: u64);
+    /// Bytes done. An error ends the work.
+    fn advance(&self, bytes: u64) -> Result<()>;
 }
 
 /// Packs a bundle. Nothing is at the output until it is complete.
@@ -139,7 +139,7 @@ pub fn pack(input: &Input, output: &Path, progress: &dyn Progress) -> Result<Pac
         let finish = finish_layer
             .map(|mut layer| {
                 let entries = std::mem::take(&mut layer.entries);
-                write_tree(&writer, entries, &layer, input.compression, &|_| {})
+                write_tree(&writer, entries, &layer, input.compression, &|_| Ok(()))
             })
             .transpose()?;
         components.push(Component { name: name.clone(), tree, finish });
@@ -183,7 +183,7 @@ pub fn write_tree(
     entries: Vec<Entry>,
     contents: &dyn Contents,
     compression: Compression,
-    progress: &dyn Fn(u64),
+    progress: &Advance,
 ) -> Result<Tree> {
     let (written, digest, size) =
         writer.stream(|out| tree::write(entries, contents, compression, out, progress))?;

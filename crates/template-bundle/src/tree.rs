@@ -23,6 +23,9 @@ use crate::toc::{Entry, MAX_FRAME, Node, Toc};
 /// Uncompressed bytes that are worked on at once; with their compressed form this bounds the memory.
 const BATCH: u64 = 32 << 20;
 
+/// Hears of uncompressed bytes done, and may end the work.
+pub type Advance<'a> = dyn Fn(u64) -> Result<()> + 'a;
+
 /// Where the contents of files come from.
 pub trait Contents: Sync {
     /// Reads `buf.len()` bytes of a file from this offset.
@@ -62,7 +65,7 @@ pub fn write(
     contents: &dyn Contents,
     compression: Compression,
     out: impl Write,
-    progress: &dyn Fn(u64),
+    progress: &Advance,
 ) -> Result<Written> {
     let frames = cut(&entries)?;
     let mut out = Hashing::new(out);
@@ -94,7 +97,7 @@ pub fn write(
                     set_digest(&mut entries[entry], hasher.finish());
                 }
             }
-            progress(frame.len);
+            progress(frame.len)?;
         }
     }
     out.flush().doing("writing", "OCI layer")?;
@@ -185,7 +188,7 @@ pub fn read(
     input: impl Read,
     expected: &Expected,
     sink: &dyn Sink,
-    progress: &dyn Fn(u64),
+    progress: &Advance,
 ) -> Result<()> {
     let frames = cut(&toc.entries)?;
     if frames.len() != toc.frames.len() || frames.iter().zip(&toc.frames).any(|(f, (_, raw))| f.len != *raw) {
@@ -236,7 +239,7 @@ pub fn read(
                     sink.end(index, entry)?;
                 }
             }
-            progress(frame.len);
+            progress(frame.len)?;
         }
     }
     let (_, digest, _) = input.finish();

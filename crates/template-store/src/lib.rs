@@ -1,1 +1,31 @@
-//! placeholder
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # The store
+//!
+//! The local place that verified templates are imported into:
+//!
+//! ```text
+//! format                      version of this layout
+//! templates/<digest>/         a template: index.json (signed bytes), manifest.json, record.json
+//! refs/<name>/<version>       digest of the template that this name means
+//! trees/<digest>/             a tree: toc (its table of contents), root/ (itself, never written again)
+//! objects/<xx>/<key>          every file of all trees, hard linked into them
+//! tmp/                        what is being made, each with a lock that its maker holds
+//! ```
+//!
+//! An object is keyed by content *and* metadata (owner, mode, times, attributes), because that is what an inode
+//! holds: one inode then serves all trees that have the same file, and a tree is a complete root filesystem that
+//! overlayfs takes as it is. Within one tree an inode is used once, so that link counts mean what they meant.
+//!
+//! Everything is made under tmp, synced, and then renamed.
+
+mod checkout;
+mod import;
+mod node;
+mod scratch;
+mod store;
+
+pub use checkout::checkout;
+pub use import::{Imported, import};
+pub use scratch::Scratch;
+pub use store::{Record, Store, Stored, require_root};

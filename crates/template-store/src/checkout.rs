@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # Checkout
+//!
+//! Makes a writable tree of real files from the store: nobody who writes to it can reach an object.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use template_bundle::error::IoContext;
+use template_bundle::manifest::Component;
+use template_bundle::pack::Progress;
+use template_bundle::toc::{Entry, Node};
+use template_bundle::{Error, Result};
+
+use crate::node;
+use crate::store::{Store, require_root};
+
+/// Checks out a component at a directory that does not exist or is empty.
+pub fn checkout(
+    store: &Store,
+    component: &Component,
+    raw: bool,
+    target: &Path,
+    progress: &dyn Progress,
+) -> Result<u64> {
+    require_root("checkout")?;
+    check_target(target)?;
+    let entries = store.entries(component, raw)?;
+    let parent = match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut prefix = OsString::from(".");
+    prefix.push(target.file_name().unwrap_or_default());
+    prefix.push(".");
+    let temp = tempfile::Builder::new().prefix(&prefix).tempdir_in(parent).doing("creating", parent)?;
+    progress.begin(&component.name, entries.iter().map(|(e, _)| e.size()).sum());
+    fill(&entries, temp.path(), progress)?;
+    // the time and mode of the top were set before, a rename does not change them
+    match fs::rename(temp.path(), target) {
+        Ok(()) => {
+            let _ = temp.keep();
+        }
+        Err(e) => return Err(Error::io("naming checkout", target, e)),
+    }
+    Ok(entries.len() as u64)
+}
+
+/// Refuses a target that holds something.
+pub fn check_target(target: &Path) -> Result<()> {
+    match fs::read_dir(target) {
+        Ok(mut dir) => match dir.next() {
+            None => Ok(()),
+            Some(_) => Err(Error::usage(format!("directory '{}' is not empty", target.display()))
+                .hint("give a directory that does not exist, or an empty one")),
+        },
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) if e.raw_os_error() == Some(nix::libc::ENOTDIR) => {
+            Err(Error::usage(format!("'{}' exists and is no directory", target.display())))
+        }
+        Err(e) => Err(Error::io("reading", target, e)),
+    }
+}
+
+fn fill(entries: &[(Entry, PathBuf)], root: &Path, progress: &dyn Progress) -> Result<()> {
+    for (entry, _) in entries {
+        match entry.node {
+            Node::Directory if !entry.path.0.is_empty() => node::make_dir(&node::path(root, entry))?,
+            _ => node::make_special(root, entry)?,
+        }
+    }
+    entries
+        .par_iter()
+        .with_min_len(64)
+        .filter(|(entry, _)| matches!(entry.node, Node::File { .. }))
+        .try_for_each(|(entry, from)| {
+            copy_file(entry, &node::path(from, entry), &node::path(root, entry))?;
+            progress.advance(entry.size())
+        })?;
+    for (entry, _) in entries {
+        if let Node::Hardlink { target } = &entry.node {
+            let path = node::path(root, entry);
+            fs::hard_link(root.join(target.as_path()), &path).doing("linking", &path)?;
+        }
+    }
+    for (entry, _) in entries.iter().rev().filter(|(e, _)| e.node == Node::Directory) {
+        node::set_metadata(&node::path(root, entry), entry)?;
+    }
+    Ok(())
+}
+
+/// Copies a content, by sharing blocks where the file system can (`copy_file_range`), and keeps its holes.
+fn copy_file(entry: &Entry, from: &Path, to: &Path) -> Result<()> {
+    let mut input = File::open(from).doing("reading", from)?;
+    let mut output = node::make_file(to)?;
+    let segments = node::data_segments(entry);
+    let sparse = !matches!(segments[..], [(0, len)] if len == entry.size()) && entry.size() > 0;
+    if sparse {
+        output.set_len(entry.size()).doing("writing", to)?;
+    }
+    for (offset, len) in segments {
+        if sparse {
+            input.seek(SeekFrom::Start(offset)).doing("reading", from)?;
+            output.seek(SeekFrom::Start(offset)).doing("writing", to)?;
+        }
+        let copied = io::copy(&mut (&mut input).take(len), &mut output).doing("copying", from)?;
+        if copied != len {
+            return Err(Error::damaged(format!("store: '{}' is shorter than it was", from.display()))
+                .hint("the store is damaged: import the bundle again"));
+        }
+    }
+    drop(output);
+    node::set_metadata(to, entry)
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # Scratch directories
+//!
+//! A directory below tmp and a lock beside it that its maker holds. When the maker dies, however suddenly, the lock is
+//! free, and the next one who opens the store removes both.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use template_bundle::error::IoContext;
+use template_bundle::{Error, Result};
+
+const LOCK: &str = "lock";
+const PREFIX: &str = "scratch-";
+
+/// A directory that vanishes with its owner.
+pub struct Scratch {
+    dir: PathBuf,
+    lock: PathBuf,
+    _held: Flock<File>,
+}
+
+impl Scratch {
+    pub(crate) fn new(tmp: &Path) -> Result<Scratch> {
+        loop {
+            let temp = tempfile::Builder::new()
+                .prefix(PREFIX)
+                .suffix(&format!(".{LOCK}"))
+                .tempfile_in(tmp)
+                .doing("creating", tmp)?;
+            let (file, lock) = temp.keep().doing("creating", tmp)?;
+            let held = Flock::lock(file, FlockArg::LockExclusive)
+                .map_err(|(_, e)| Error::io("locking", &lock, e))?;
+            // a sweep may have come between creating and locking
+            if held.metadata().doing("reading", &lock)?.nlink() == 0 {
+                continue;
+            }
+            let dir = lock.with_extension("");
+            fs::DirBuilder::new().mode(0o700).create(&dir).doing("creating", &dir)?;
+            return Ok(Scratch { dir, lock, _held: held });
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        remove(&self.dir, &self.lock);
+    }
+}
+
+fn remove(dir: &Path, lock: &Path) {
+    if let Err(e) = fs::remove_dir_all(dir)
+        && e.kind() != std::io::ErrorKind::NotFound
+    {
+        // the lock stays, so that the next sweep tries again
+        log::warn!("removing '{}': {e}", dir.display());
+        return;
+    }
+    let _ = fs::remove_file(lock);
+}
+
+/// Removes what dead processes have left.
+pub(crate) fn sweep(tmp: &Path) -> Result<()> {
+    for entry in fs::read_dir(tmp).doing("reading", tmp)? {
+        let lock = entry.doing("reading", tmp)?.path();
+        let ours = lock.file_name().is_some_and(|n| n.to_string_lossy().starts_with(PREFIX));
+        if !ours || lock.extension().is_none_or(|e| e != LOCK) {
+            continue;
+        }
+        let Ok(file) = File::open(&lock) else { continue };
+        if let Ok(_held) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            log::info!("removing '{}', left by a process that died", lock.with_extension("").display());
+            remove(&lock.with_extension(""), &lock);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sweep_removes_what_is_not_held() {
+        let tmp = tempfile::tempdir().unwrap();
+        let held = Scratch::new(tmp.path()).unwrap();
+        let dead = tmp.path().join("scratch-dead");
+        fs::create_dir(&dead).unwrap();
+        fs::write(dead.join("file"), "").unwrap();
+        fs::write(tmp.path().join("scratch-dead.lock"), "").unwrap();
+        sweep(tmp.path()).unwrap();
+        assert!(!dead.exists() && held.path().exists());
+        drop(held);
+        assert_eq!(fs::read_dir(tmp.path()).unwrap().count(), 0);
+    }
+}
