@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) The isar-template authors
+"""Fixtures of the tests of the command line.
+
+Debian trees are made once by mmdebstrap and kept as tars below build/test-cache, or in
+$ISAR_TEMPLATE_TEST_CACHE. $ISAR_TEMPLATE_TEST_MIRROR and $ISAR_TEMPLATE_TEST_SUITE choose the Debian,
+$ISAR_TEMPLATE another helper than target/release/isar-template.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+
+import pytest
+
+import support
+
+CACHE = os.environ.get("ISAR_TEMPLATE_TEST_CACHE") or os.path.join(support.TOP, "build", "test-cache")
+# not /tmp: it may be a tmpfs, without user attributes or room
+SCRATCH = os.environ.get("ISAR_TEMPLATE_TEST_SCRATCH") or os.path.join(support.TOP, "build", "test-tmp")
+
+
+def pytest_collection_modifyitems(items):
+    if os.getuid() != 0:
+        skip = pytest.mark.skip(reason="needs root: run 'make test-cli', which asks sudo")
+        for item in items:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def surroundings():
+    """An environment that does not depend on who runs the tests."""
+    assert os.access(support.HELPER, os.X_OK), "%s is not there: run 'make build'" % support.HELPER
+    for name in list(os.environ):
+        if name.startswith(("ISAR_TEMPLATE_STORE", "RUST_LOG", "SOURCE_DATE_EPOCH", "XDG_", "LC_", "LANG")):
+            del os.environ[name]
+    os.environ["LC_ALL"] = "C.UTF-8"
+    os.umask(0o022)
+    os.makedirs(SCRATCH, exist_ok=True)
+    # helpers run as nobody have to get here
+    os.chmod(SCRATCH, 0o755)
+
+
+@pytest.fixture(scope="session")
+def session_dir(surroundings):
+    path = tempfile.mkdtemp(prefix="session-", dir=SCRATCH)
+    os.chmod(path, 0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def tmp(surroundings):
+    """A folder of the test alone, on a real file system."""
+    path = tempfile.mkdtemp(prefix="test-", dir=SCRATCH)
+    os.chmod(path, 0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def helper(tmp):
+    """The helper with an empty store."""
+    return support.Helper(os.path.join(tmp, "store"))
+
+
+def debian_tree(name, target, *options):
+    """A Debian tree made by mmdebstrap, or restored from the tar that an earlier run made of it."""
+    words = [*options, support.SUITE, "deb %s %s main" % (support.MIRROR, support.SUITE)]
+    key = hashlib.sha256("\n".join(words).encode()).hexdigest()[:12]
+    tar = os.path.join(CACHE, "%s-%s-%s.tar" % (name, support.SUITE, key))
+    if not os.path.exists(tar):
+        os.makedirs(CACHE, exist_ok=True)
+        partial = tar + ".partial"
+        result = support.command("mmdebstrap", "--mode=root", "--quiet", "--format=tar", *words[:-1], partial, words[-1], check=False)
+        if result.returncode != 0:
+            pytest.fail("making a Debian tree from %s failed, is the mirror reachable?\n%s" % (support.MIRROR, result.stderr))
+        os.rename(partial, tar)
+    os.makedirs(target)
+    support.command("tar", "-x", "-f", tar, "-C", target, "--xattrs", "--xattrs-include=*", "--acls", "--numeric-owner")
+    return target
+
+
+@pytest.fixture(scope="session")
+def platform(session_dir):
+    """A small real Debian system: with an init, file capabilities, and packages to remove. Not to be changed."""
+    return debian_tree(
+        "platform", os.path.join(session_dir, "platform"), "--variant=minbase",
+        "--include=systemd-sysv,iputils-ping,nano,less", "--dpkgopt=force-unsafe-io",
+        '--customize-hook=rm -f "$1"/etc/dpkg/dpkg.cfg.d/99mmdebstrap "$1"/etc/resolv.conf; echo platform > "$1"/etc/hostname')
+
+
+@pytest.fixture(scope="session")
+def build_chroot(session_dir):
+    """A real build chroot. Not to be changed."""
+    return debian_tree(
+        "buildchroot", os.path.join(session_dir, "buildchroot"), "--variant=buildd", "--include=debhelper",
+        "--dpkgopt=force-unsafe-io")
+
+
+class Publisher:
+    """A platform team: a key, and the file that tells others to trust it."""
+
+    def __init__(self, folder):
+        os.makedirs(folder, exist_ok=True)
+        self.key = support.make_key(folder)
+        self.allowed_signers = support.allow(folder, self.key)
+        self.trust = ["--allowed-signers", self.allowed_signers, "--identity", support.IDENTITY]
+
+
+@pytest.fixture(scope="session")
+def publisher(session_dir):
+    return Publisher(os.path.join(session_dir, "publisher"))
+
+
+@pytest.fixture(scope="session")
+def platform_bundle(session_dir, platform, publisher):
+    """The platform as a signed bundle. Not to be changed."""
+    bundle = os.path.join(session_dir, "platform-bundle")
+    support.Helper(os.path.join(session_dir, "no-store"))(
+        "pack", "--name", "platform", "--version", "1.0", "--component", "rootfs=" + platform,
+        "--sign", publisher.key, "--output", bundle)
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def shared(session_dir, platform_bundle, publisher):
+    """A helper whose store holds 'platform:1.0'. Tests must not add to or take from this store."""
+    helper = support.Helper(os.path.join(session_dir, "store"))
+    helper("import", *publisher.trust, platform_bundle)
+    return helper
+
+
+@pytest.fixture
+def tiny_bundle(tmp, helper, publisher):
+    """A signed bundle of a very small tree, to be damaged at will."""
+    root = support.make_tiny_root(os.path.join(tmp, "tiny"))
+    bundle = os.path.join(tmp, "tiny-bundle")
+    helper("pack", "--name", "tiny", "--version", "1.0", "--component", "rootfs=" + root,
+           "--sign", publisher.key, "--output", bundle)
+    return bundle

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) The isar-template authors
+"""Other OCI tools read our bundles, and see the system that our checkout makes."""
+
+import json
+import os
+import shutil
+
+import pytest
+
+import support
+
+# files that container engines write into a root file system themselves
+ENGINE_FILES = (b"./etc/resolv.conf", b"./etc/hosts", b"./etc/hostname", b"./run", b"./proc", b"./sys", b"./dev", b"./etc/mtab")
+
+
+def need(tool):
+    if not shutil.which(tool):
+        pytest.skip("%s is not installed: run scripts/setup test" % tool)
+    return tool
+
+
+@pytest.fixture(scope="module")
+def gzip_bundle(session_dir, platform, publisher):
+    path = os.path.join(session_dir, "gzip-bundle")
+    root = os.path.join(session_dir, "gzip-root")
+    support.command("cp", "-a", platform, root)
+    # umoci and the engines know none of user attributes on sockets and the like; what they know must arrive
+    for folder, owner in (("srv/owner", (3000000, 3000001)),):
+        os.makedirs(os.path.join(root, folder))
+        os.chown(os.path.join(root, folder), *owner)
+    support.write(root + "/srv/hard/one", "shared")
+    os.link(root + "/srv/hard/one", root + "/srv/hard/two")
+    support.write(root + "/srv/" + "d" * 90 + "/" + "f" * 180, "long")
+    helper = support.Helper(os.path.join(session_dir, "gzip-store"))
+    helper("pack", "--name", "platform", "--version", "1.0", "--component", "rootfs=" + root, "--compression", "gzip",
+           "--sign", publisher.key, "--output", path)
+    helper("import", *publisher.trust, path)
+    finished = os.path.join(session_dir, "gzip-finished")
+    helper("checkout", "platform", finished)
+    yield path, finished
+    for folder in (path, root, finished, helper.store):
+        shutil.rmtree(folder)
+
+
+def test_skopeo_inspects(platform_bundle):
+    need("skopeo")
+    value = json.loads(support.command("skopeo", "inspect", "oci:%s:1.0-rootfs" % platform_bundle).stdout)
+    assert value["Architecture"] == support.architecture()
+    assert value["Os"] == "linux"
+    assert len(value["Layers"]) == 2
+    config = json.loads(support.command("skopeo", "inspect", "--config", "oci:%s:1.0-rootfs" % platform_bundle).stdout)
+    # the digests of the uncompressed layers are what others check after unpacking
+    assert len(config["rootfs"]["diff_ids"]) == 2
+
+
+@pytest.mark.parametrize("which", ["zstd", "gzip"])
+def test_skopeo_copies_bit_by_bit(platform_bundle, gzip_bundle, tmp, which):
+    need("skopeo")
+    bundle = platform_bundle if which == "zstd" else gzip_bundle[0]
+    support.command("skopeo", "--insecure-policy", "copy", "oci:%s:1.0-rootfs" % bundle, "oci:%s/copy:x" % tmp)
+    layout, copy = support.Layout(bundle), support.Layout(tmp + "/copy")
+    assert layout.tagged("1.0-rootfs")["digest"] == copy.tagged("x")["digest"]
+    # a form in which the engine must read every layer
+    support.command("skopeo", "--insecure-policy", "copy", "oci:%s:1.0-rootfs" % bundle, "docker-archive:%s/a.tar:platform:1" % tmp)
+    assert os.path.getsize(tmp + "/a.tar") > 10 << 20
+
+
+def test_skopeo_copies_the_whole_template(platform_bundle, tmp):
+    need("skopeo")
+    support.command("skopeo", "--insecure-policy", "copy", "--all", "oci:%s:1.0" % platform_bundle, "oci:%s/copy:1.0" % tmp)
+    assert support.Layout(platform_bundle).tagged("1.0")["digest"] == support.Layout(tmp + "/copy").tagged("1.0")["digest"]
+
+
+def test_layers_are_plain_compressed_tars(platform_bundle, gzip_bundle, tmp):
+    """Any tar reads them, and their uncompressed digests are what the configuration says."""
+    for bundle, tool in ((platform_bundle, ["zstd", "-dcq"]), (gzip_bundle[0], ["gzip", "-dc"])):
+        layout = support.Layout(bundle)
+        manifest = layout.document(layout.tagged("1.0-rootfs")["digest"])
+        config = layout.document(manifest["config"]["digest"])
+        for descriptor, diff_id in zip(manifest["layers"], config["rootfs"]["diff_ids"]):
+            tar = os.path.join(tmp, "layer.tar")
+            with open(tar, "wb") as file:
+                support.command(*tool, layout.blob_path(descriptor["digest"]), stdout=file, text=False)
+            assert "sha256:" + support.command("sha256sum", tar).stdout.split()[0] == diff_id
+            names = support.command("tar", "-t", "-f", tar).stdout
+            assert names
+            support.command("bsdtar", "-t", "-f", tar)
+
+
+def test_umoci_unpacks_what_our_checkout_makes(gzip_bundle, tmp):
+    need("umoci")
+    bundle, finished = gzip_bundle
+    out = os.path.join(tmp, "out")
+    support.command("umoci", "unpack", "--image", bundle + ":1.0-rootfs", out)
+    support.assert_same_tree(finished, out + "/rootfs", sparse=False)
+
+
+class Engine:
+    """A container engine with storage of its own and no daemon."""
+
+    def __init__(self, tool, folder):
+        self.tool = need(tool)
+        self.options = ["--root", folder + "/root", "--runroot", folder + "/run", "--storage-driver", "vfs"]
+
+    def __call__(self, *words, **options):
+        return support.command(self.tool, *self.options, *words, **options)
+
+
+@pytest.fixture
+def buildah(tmp):
+    engine = Engine("buildah", tmp + "/buildah")
+    yield engine
+    engine("rm", "--all", check=False)
+    engine("rmi", "--all", "--force", check=False)
+
+
+def permissive_policy(tmp):
+    """Nothing but the layout on disk is read, and its trust is not the engine's matter here."""
+    return support.write(os.path.join(tmp, "policy.json"), '{"default": [{"type": "insecureAcceptAnything"}]}')
+
+
+@pytest.mark.parametrize("which", ["zstd", "gzip"])
+def test_buildah_sees_what_our_checkout_makes(buildah, platform_bundle, shared, gzip_bundle, tmp, which):
+    if which == "zstd":
+        bundle, finished = platform_bundle, os.path.join(tmp, "finished")
+        shared("checkout", "platform", finished)
+    else:
+        bundle, finished = gzip_bundle
+    name = buildah("from", "--signature-policy", permissive_policy(tmp), "oci:%s:1.0-rootfs" % bundle).stdout.split()[-1]
+    mounted = buildah("mount", name).stdout.strip()
+    try:
+        support.assert_same_tree(finished, mounted, sparse=False, ignore=(b". ",))
+    finally:
+        buildah("umount", name)
+
+
+def test_buildah_runs_a_command(buildah, platform_bundle, tmp):
+    name = buildah("from", "--signature-policy", permissive_policy(tmp), "oci:%s:1.0-rootfs" % platform_bundle).stdout.split()[-1]
+    result = buildah("run", "--isolation", "chroot", name, "--", "/bin/sh", "-c", ". /etc/os-release; echo $ID; dpkg --audit; id -u")
+    assert result.stdout.split() == ["debian", "0"]
+
+
+def test_podman_runs_a_command(platform_bundle, tmp):
+    podman = Engine("podman", tmp + "/podman")
+    options = ["run", "--rm", "--network", "none", "--signature-policy", permissive_policy(tmp)]
+    image = "oci:%s:1.0-rootfs" % platform_bundle
+    script = ". /etc/os-release; echo $ID $VERSION_CODENAME; dpkg --audit; getcap /bin/ping /usr/bin/ping 2>/dev/null | grep -c cap_net_raw || true"
+    try:
+        result = podman("--cgroup-manager", "cgroupfs", *options, "--cgroups", "disabled", image, "/bin/sh", "-c", script, check=False)
+        if result.returncode != 0 and "OCI" in result.stderr:
+            pytest.skip("no container runtime works on this machine: %s" % result.stderr.strip().splitlines()[-1])
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.split()[:2] == ["debian", support.SUITE]
+    finally:
+        podman("rmi", "--all", "--force", check=False)
+
+
+def test_finished_image_has_nothing_of_the_build(platform_bundle, shared, tmp):
+    """No package cache, no lists of the build host, no identity shared by all machines."""
+    out = os.path.join(tmp, "out")
+    shared("checkout", "platform", out)
+    assert not [name for name in os.listdir(out + "/var/cache/apt/archives") if name.endswith(".deb")]
+    assert not os.path.exists(out + "/usr/sbin/policy-rc.d")
+    assert os.path.lexists(out + "/etc/machine-id") is False or os.path.getsize(out + "/etc/machine-id") in (0, 14)

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) The isar-template authors
+"""Import, list, inspect, checkout and diff: what the store holds and how it is named."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+import support
+
+
+def pack(helper, tmp, publisher, version, name="tiny", **extra):
+    root = support.make_tiny_root(os.path.join(tmp, "root-" + name + version), extra=extra)
+    bundle = os.path.join(tmp, "bundle-%s-%s" % (name, version))
+    helper("pack", "--name", name, "--version", version, "--component", "rootfs=" + root, "--sign", publisher.key,
+           "--output", bundle)
+    return bundle
+
+
+def test_import_list_inspect(helper, tiny_bundle, publisher):
+    value = helper.json("import", *publisher.trust, tiny_bundle)
+    digest = support.Layout(tiny_bundle).tagged("1.0")["digest"]
+    assert (value["command"], value["name"], value["templateVersion"], value["digest"]) == ("import", "tiny", "1.0", digest)
+    assert support.IDENTITY in str(value["signer"])
+
+    templates = helper.json("list")["templates"]
+    assert [(row["name"], row["templateVersion"], row["digest"]) for row in templates] == [("tiny", "1.0", digest)]
+    assert re.search(r"tiny\s+1\.0", helper("list").stdout)
+
+    for what in ("tiny", "tiny:1.0", tiny_bundle):
+        value = helper.json("inspect", what)
+        manifest = value["manifest"]
+        assert (value["name"], value["templateVersion"], value["digest"]) == ("tiny", "1.0", digest)
+        assert [component["name"] for component in manifest["components"]] == ["rootfs"]
+        assert manifest["codename"] == "bookworm"
+        assert manifest["architecture"] == support.architecture()
+        packages = {row.get("name", row.get("package")): row["version"] for row in manifest["packages"]}
+        assert packages == {"base-files": "12.4"}
+    text = helper("inspect", "tiny").stdout
+    for word in ("tiny", "1.0", digest, "rootfs"):
+        assert word in text
+
+
+def test_importing_again_changes_nothing(helper, tiny_bundle, publisher):
+    helper("import", *publisher.trust, tiny_bundle)
+    before = support.files_of(helper.store)
+    helper("import", *publisher.trust, tiny_bundle)
+    assert support.files_of(helper.store) == before
+
+
+def test_versions_live_side_by_side_and_the_newest_is_the_default(helper, tmp, publisher):
+    for version in ("1.9", "1.10", "1.2"):
+        helper("import", *publisher.trust, pack(helper, tmp, publisher, version, **{"etc/which": version}))
+    helper("checkout", "--raw", "tiny", os.path.join(tmp, "newest"))
+    assert open(os.path.join(tmp, "newest", "etc/which")).read() == "1.10"
+    helper("checkout", "--raw", "tiny:1.2", os.path.join(tmp, "named"))
+    assert open(os.path.join(tmp, "named", "etc/which")).read() == "1.2"
+    assert [row["templateVersion"] for row in helper.json("list")["templates"]] in (
+        ["1.2", "1.9", "1.10"], ["1.10", "1.9", "1.2"])
+
+
+def test_same_files_are_kept_once(helper, tmp, publisher):
+    content = support.big_content(8 << 20)
+    helper("import", *publisher.trust, pack(helper, tmp, publisher, "1", **{"usr/lib/big": content}))
+    one = int(support.command("du", "-sk", helper.store).stdout.split()[0])
+    helper("import", *publisher.trust, pack(helper, tmp, publisher, "2", **{"usr/lib/big": content, "etc/new": "x"}))
+    two = int(support.command("du", "-sk", helper.store).stdout.split()[0])
+    assert two - one < 1024, (one, two)
+
+
+def test_another_template_of_the_same_version_is_refused(helper, tmp, publisher):
+    """A version is released once: what it names must not change under its users."""
+    helper("import", *publisher.trust, pack(helper, tmp, publisher, "1.0", **{"etc/which": "first"}))
+    os.rename(os.path.join(tmp, "root-tiny1.0"), os.path.join(tmp, "away"))
+    os.rename(os.path.join(tmp, "bundle-tiny-1.0"), os.path.join(tmp, "bundle-first"))
+    other = pack(helper, tmp, publisher, "1.0", **{"etc/which": "second"})
+    result = support.command(*helper.argv("import", *publisher.trust, other), check=False)
+    assert result.returncode in (support.UNTRUSTED, support.REFUSED), result.stderr
+    helper("checkout", "--raw", "tiny", os.path.join(tmp, "out"))
+    assert open(os.path.join(tmp, "out", "etc/which")).read() == "first"
+
+
+@pytest.mark.parametrize("what", ["nothing", "tiny:2.0"])
+def test_unknown_names(helper, tmp, tiny_bundle, publisher, what):
+    helper("import", *publisher.trust, tiny_bundle)
+    for words in (["checkout", what, os.path.join(tmp, "out")], ["inspect", what]):
+        error = helper.error(*words, code=support.USAGE)
+        assert what.split(":")[0] in error["message"]
+    assert not os.path.exists(os.path.join(tmp, "out"))
+
+
+def test_unknown_component(helper, tmp, tiny_bundle, publisher):
+    helper("import", *publisher.trust, tiny_bundle)
+    error = helper.error("checkout", "--component", "buildchroot-target", "tiny", os.path.join(tmp, "out"), code=support.USAGE)
+    assert "buildchroot-target" in error["message"]
+    assert "rootfs" in error["message"] + error.get("hint", "")
+
+
+def test_checkout_fills_an_empty_folder_and_no_other(helper, tmp, tiny_bundle, publisher):
+    helper("import", *publisher.trust, tiny_bundle)
+    empty = os.path.join(tmp, "empty")
+    os.mkdir(empty)
+    helper("checkout", "--raw", "tiny", empty)
+    support.assert_same_tree(os.path.join(tmp, "tiny"), empty)
+
+    full = os.path.join(tmp, "full")
+    support.write(full + "/precious", "x")
+    helper.error("checkout", "tiny", full, code=support.USAGE)
+    assert os.listdir(full) == ["precious"]
+    helper("checkout", "tiny", os.path.join(tmp, "no/such/parent"), code=support.USAGE)
+
+
+def test_import_killed_midway_leaves_a_store_that_works(helper, tmp, platform_bundle, publisher):
+    # at several moments of the run
+    for delay in (0.05, 0.3, 0.8):
+        process = subprocess.Popen(helper.argv("import", *publisher.trust, platform_bundle),
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        helper("list")
+    helper("import", *publisher.trust, platform_bundle)
+    helper("checkout", "--raw", "platform", os.path.join(tmp, "out"))
+    assert support.audit(os.path.join(tmp, "out")) == ""
+    left = [name for name, _ in support.files_of(helper.store) if b"tmp" in os.path.basename(name) or b"partial" in os.path.basename(name)]
+    assert all(not os.path.isfile(os.path.join(os.fsencode(helper.store), name)) for name in left), left
+
+
+def test_two_imports_at_once(helper, tmp, platform_bundle, tiny_bundle, publisher):
+    children = [
+        subprocess.Popen(helper.argv("import", *publisher.trust, bundle), stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for bundle in (platform_bundle, platform_bundle, tiny_bundle)]
+    for child in children:
+        output, _ = child.communicate(timeout=300)
+        assert child.returncode == 0, output
+    assert {row["name"] for row in helper.json("list")["templates"]} == {"platform", "tiny"}
+    helper("checkout", "--raw", "platform", os.path.join(tmp, "out"))
+
+
+def test_diff_of_equal_things_is_empty(helper, tmp, tiny_bundle, publisher):
+    helper("import", *publisher.trust, tiny_bundle)
+    for left, right in (("tiny", "tiny:1.0"), (tiny_bundle, "tiny"), (os.path.join(tmp, "tiny"), os.path.join(tmp, "tiny"))):
+        value = helper.json("diff", left, right)
+        assert value["ok"] is True
+
+
+def test_diff_tells_packages_and_files(helper, tmp, publisher):
+    one = pack(helper, tmp, publisher, "1", **{"etc/same": "x", "etc/changed": "a", "etc/gone": "g"})
+    root = support.make_tiny_root(os.path.join(tmp, "root-2"), extra={"etc/same": "x", "etc/changed": "b", "etc/new": "n"})
+    with open(root + "/var/lib/dpkg/status", "a") as file:
+        file.write("Package: added\nStatus: install ok installed\nMaintainer: x <x@example.org>\nArchitecture: all\n"
+                   "Version: 3\nDescription: x\n\n")
+    os.chmod(root + "/usr/bin/tool", 0o700)
+    two = os.path.join(tmp, "bundle-2")
+    helper("pack", "--name", "tiny", "--version", "2", "--component", "rootfs=" + root, "--sign", publisher.key, "--output", two)
+    for bundle in (one, two):
+        helper("import", *publisher.trust, bundle)
+    for left, right in (("tiny:1", "tiny:2"), (one, two), (os.path.join(tmp, "root-tiny1"), root)):
+        result = helper("diff", left, right, code=support.DIFFERS)
+        for word in ("added", "etc/changed", "etc/gone", "etc/new", "usr/bin/tool"):
+            assert word in result.stdout, (left, word)
+        assert "etc/same" not in result.stdout
+        value = helper.json("diff", left, right, code=support.DIFFERS)
+        text = str(value)
+        for word in ("added", "etc/changed", "etc/gone", "etc/new", "usr/bin/tool"):
+            assert word in text
+
+
+def test_anchors_and_self_built_packages_reach_the_manifest(helper, tmp, publisher):
+    anchors = support.write(os.path.join(tmp, "anchors.json"), """{
+        "version": 0, "distro": "debian-custom", "codename": "bookworm", "architecture": "%s", "machine": "qemuamd64",
+        "layers": [{"name": "core", "commit": "%s", "tree": "%s", "dirty": false}],
+        "settings": {"DISTRO": "debian-custom"}, "tasks": {"hello:do_dpkg_build": "%s"},
+        "selfBuilt": [{"package": "base-files", "version": "12.4", "architecture": "all", "sha256": "%s",
+                       "recipe": "base-files", "taskHash": "%s"}]}""" % (
+        support.architecture(), "a" * 40, "b" * 40, "c" * 64, "d" * 64, "c" * 64))
+    root = support.make_tiny_root(os.path.join(tmp, "root"))
+    bundle = os.path.join(tmp, "bundle")
+    helper("pack", "--name", "t", "--version", "1", "--component", "rootfs=" + root, "--anchors", anchors,
+           "--sign", publisher.key, "--output", bundle)
+    helper("import", *publisher.trust, bundle)
+    manifest = helper.json("inspect", "t")["manifest"]
+    assert manifest["machine"] == "qemuamd64"
+    assert manifest["anchors"]["layers"][0]["name"] == "core"
+    assert manifest["anchors"]["settings"] == {"DISTRO": "debian-custom"}
+    assert manifest["anchors"]["tasks"] == {"hello:do_dpkg_build": "c" * 64}
+    assert [row for row in manifest["packages"] if row.get("sha256") == "d" * 64]
