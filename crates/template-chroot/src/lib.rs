@@ -1,1 +1,21 @@
-//! placeholder
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # template-chroot
+//!
+//! Runs foreign code: commands, apt, dpkg and package scripts of a Debian root filesystem, in namespaces of their
+//! own, so that nothing of the host is within reach and nothing stays mounted or running, whatever happens.
+//!
+//! Works on directories and knows nothing of stores or bundles. The program that uses it calls [`sandbox_entry`]
+//! first thing in `main`: a sandbox is this very program, started again.
+//!
+//! - [`sandbox`]: a command in a sandbox;
+//! - [`apt`]: plan and apply a transaction of additions and removals;
+//! - [`watch`]: signals, and the end of the caller, end the sandboxes.
+
+pub mod apt;
+mod error;
+pub mod sandbox;
+pub mod watch;
+
+pub use error::{ChrootError, Refusal, Result};
+pub use sandbox::{Bind, Exit, Root, Sandbox, sandbox_entry};

@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # Packages

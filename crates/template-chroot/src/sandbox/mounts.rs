@@ -1,0 +1,502 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # The mounts of a sandbox
+//!
+//! Everything of the host that shall be seen inside is cloned as a detached mount first; then the root is entered by
+//! pivot_root and the host's tree detached; only then anything is attached below the new root. So no symbolic link
+//! of the tree, absolute or with '..', can lead anywhere but into the tree itself.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Component, Path, PathBuf};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::statvfs::{FsFlags, statvfs};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+
+use super::spec::{Bind, OWN_DIR, Root, Spec};
+
+/// Covered by a tmpfs in the namespace of the sandbox, to prepare its root in. Nothing of the host's is needed there.
+pub(super) const STAGE: &str = "/sys";
+
+/// Directories that are a file system of their own in every sandbox.
+const OWN_MOUNTS: [&str; 5] = ["/dev", "/proc", "/run", "/sys", "/tmp"];
+
+/// The usual protections of a mount that is not meant to hold programs or devices.
+pub(super) const PLAIN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
+pub(super) const INERT: MsFlags = PLAIN.union(MsFlags::MS_NOEXEC);
+
+/// A step that failed, and on what.
+#[derive(Debug)]
+pub(super) struct StepError {
+    pub step: &'static str,
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+pub(super) type Step<T> = Result<T, StepError>;
+
+/// Names the step of a failed operation.
+pub(super) trait InStep<T> {
+    fn step(self, step: &'static str, path: impl AsRef<Path>) -> Step<T>;
+}
+
+impl<T, E: Into<io::Error>> InStep<T> for Result<T, E> {
+    fn step(self, step: &'static str, path: impl AsRef<Path>) -> Step<T> {
+        self.map_err(|e| StepError { step, path: path.as_ref().to_owned(), source: e.into() })
+    }
+}
+
+/// A detached clone of a mount of the host.
+pub(super) struct Clone {
+    fd: OwnedFd,
+    directory: bool,
+}
+
+impl Clone {
+    pub(super) fn take(source: &Path, recursive: bool) -> Step<Self> {
+        let metadata = fs::metadata(source).step("binding", source)?;
+        let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+        let fd = rustix::mount::open_tree(CWD, source, flags).step("binding", source)?;
+        Ok(Self { fd, directory: metadata.is_dir() })
+    }
+
+    pub(super) fn attach(&self, target: &Path) -> Step<()> {
+        rustix::mount::move_mount(
+            self.fd.as_fd(),
+            "",
+            CWD,
+            target,
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS,
+        )
+        .step("attaching", target)
+    }
+}
+
+/// A binding of the caller, cloned.
+pub(super) struct ClonedBind {
+    clone: Clone,
+    bind: Bind,
+}
+
+pub(super) fn clone_binds(binds: &[Bind]) -> Step<Vec<ClonedBind>> {
+    binds
+        .iter()
+        .map(|bind| Ok(ClonedBind { clone: Clone::take(&bind.source, true)?, bind: bind.clone() }))
+        .collect()
+}
+
+/// What we had to make in the tree to have something to mount on; it is taken away again afterwards.
+#[derive(Debug, Default)]
+pub(super) struct Placeholders(pub Vec<PathBuf>);
+
+impl Placeholders {
+    /// Makes sure that something is there to mount a directory or a file on, and returns where it really is.
+    pub(super) fn ensure(&mut self, target: &Path, directory: bool) -> Step<PathBuf> {
+        let target = follow(target).step("resolving", target)?;
+        if let Some(parent) = target.parent().filter(|p| !p.exists()) {
+            self.ensure(parent, true)?;
+        }
+        match fs::metadata(&target) {
+            Ok(found) if found.is_dir() == directory => {
+                if !directory && is_placeholder(&found) {
+                    self.note(&target);
+                }
+                Ok(target)
+            }
+            Ok(_) => {
+                let kind = if directory { io::ErrorKind::NotADirectory } else { io::ErrorKind::IsADirectory };
+                Err(io::Error::from(kind)).step("mounting on", target)
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                if directory {
+                    fs::DirBuilder::new().mode(0o755).create(&target)
+                } else {
+                    fs::OpenOptions::new()
+                        .write(true)
+                        .create_new(true)
+                        .mode(PLACEHOLDER_MODE)
+                        .open(&target)
+                        .map(drop)
+                }
+                .step("making a place to mount on", &target)?;
+                self.note(&target);
+                Ok(target)
+            }
+            Err(e) => Err(e).step("mounting on", target),
+        }
+    }
+
+    fn note(&mut self, target: &Path) {
+        // what is on a file system of our own vanishes with it
+        if !OWN_MOUNTS.iter().any(|own| target.starts_with(own)) {
+            self.0.push(target.to_owned());
+        }
+    }
+}
+
+/// What a file that we make to mount on looks like: empty, and nobody may read it.
+const PLACEHOLDER_MODE: u32 = 0o000;
+
+/// Also what an earlier run, killed before it could clean up, has left.
+fn is_placeholder(metadata: &fs::Metadata) -> bool {
+    metadata.is_file() && metadata.len() == 0 && metadata.mode() & 0o7777 == PLACEHOLDER_MODE
+}
+
+/// Takes the placeholders away, unless a package has made something of them.
+pub(super) fn remove_placeholders(paths: &[PathBuf]) -> Vec<(PathBuf, io::Error)> {
+    let mut failed = Vec::new();
+    for path in paths.iter().rev() {
+        while umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW).is_ok() {}
+        let removed = match fs::symlink_metadata(path) {
+            Ok(m) if m.is_dir() => match fs::remove_dir(path) {
+                Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+                other => other,
+            },
+            Ok(m) if is_placeholder(&m) => fs::remove_file(path),
+            Ok(_) => Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+        };
+        if let Err(e) = removed {
+            failed.push((path.clone(), e));
+        }
+    }
+    failed
+}
+
+/// Follows symbolic links, also where the last ones lead to something that is not there (yet).
+fn follow(path: &Path) -> io::Result<PathBuf> {
+    /// As many as the kernel follows.
+    const LINK_LIMIT: usize = 40;
+    let mut links = 0;
+    let mut todo: Vec<std::ffi::OsString> =
+        path.components().rev().map(|c| c.as_os_str().to_owned()).collect();
+    let mut done = PathBuf::from("/");
+    while let Some(part) = todo.pop() {
+        match Path::new(&part).components().next() {
+            Some(Component::RootDir) => done = PathBuf::from("/"),
+            Some(Component::ParentDir) => {
+                done.pop();
+            }
+            Some(Component::Normal(name)) => {
+                let next = done.join(name);
+                match fs::read_link(&next) {
+                    Ok(link) => {
+                        links += 1;
+                        if links > LINK_LIMIT {
+                            return Err(io::Error::other("too many levels of symbolic links"));
+                        }
+                        todo.extend(link.components().rev().map(|c| c.as_os_str().to_owned()));
+                    }
+                    Err(_) => done = next,
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(done)
+}
+
+/// Makes the root and enters it; afterwards no mount of the host is left.
+pub(super) fn enter_root(spec: &Spec) -> Step<()> {
+    let new_root = Path::new(STAGE).join("root");
+    make_dir(&new_root, 0o755)?;
+    match &spec.root {
+        Root::Tree(tree) => {
+            // not recursive: what the host has mounted below the tree stays outside
+            Clone::take(tree, false)?.attach(&new_root)?;
+            remount(&new_root, MsFlags::MS_NODEV)?;
+        }
+        Root::Overlay { lowers, upper, work } => {
+            let scaffold = Path::new(STAGE).join("scaffold");
+            build_scaffold(&scaffold, spec)?;
+            let options =
+                overlay_options(lowers, &scaffold, upper, work).step("mounting overlay of", upper)?;
+            mount(Some("overlay"), &new_root, Some("overlay"), MsFlags::MS_NODEV, Some(options.as_str()))
+                .step("mounting overlay of", upper)?;
+        }
+    }
+    let old = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .step("opening", "/")?;
+    std::env::set_current_dir(&new_root).step("entering", &new_root)?;
+    nix::unistd::pivot_root(".", ".").step("making the root of the sandbox", &new_root)?;
+    rustix::process::fchdir(&old).step("leaving", "/")?;
+    umount2(".", MntFlags::MNT_DETACH).step("detaching the host's tree", "/")?;
+    std::env::set_current_dir("/").step("entering", "/")
+}
+
+/// Something to mount on for an overlay: its lowest layer, so that nothing of it ever reaches the upper directory.
+fn build_scaffold(scaffold: &Path, spec: &Spec) -> Step<()> {
+    let below = |path: &Path| scaffold.join(path.strip_prefix("/").unwrap_or(path));
+    for own in OWN_MOUNTS {
+        make_dir(&below(Path::new(own)), 0o755)?;
+    }
+    let mut files = Vec::new();
+    if spec.deny_services {
+        files.push(PathBuf::from(super::services::POLICY));
+    }
+    if spec.network {
+        files.push(PathBuf::from("/etc/resolv.conf"));
+    }
+    for bind in &spec.binds {
+        if bind.source.is_dir() {
+            make_dir(&below(&bind.target), 0o755)?;
+        } else {
+            files.push(bind.target.clone());
+        }
+    }
+    for file in files {
+        let path = below(&file);
+        if let Some(parent) = path.parent() {
+            make_dir(parent, 0o755)?;
+        }
+        // unlike a placeholder, this must stay: to remove it would put a whiteout into the upper directory
+        write_file(&path, b"", 0o444)?;
+    }
+    Ok(())
+}
+
+fn overlay_options(lowers: &[PathBuf], scaffold: &Path, upper: &Path, work: &Path) -> io::Result<String> {
+    /// What mount(2) takes.
+    const LIMIT: usize = 4095;
+    let escape = |path: &Path, special: &[char]| -> io::Result<String> {
+        let text = path.to_str().ok_or_else(|| io::Error::other("the path is not UTF-8"))?;
+        let mut out = String::with_capacity(text.len());
+        for c in text.chars() {
+            if special.contains(&c) {
+                out.push('\\');
+            }
+            out.push(c);
+        }
+        Ok(out)
+    };
+    let mut layers = Vec::new();
+    for lower in lowers {
+        layers.push(escape(lower, &['\\', ',', ':'])?);
+    }
+    layers.push(escape(scaffold, &[])?);
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={},redirect_dir=off,metacopy=off,index=off",
+        layers.join(":"),
+        escape(upper, &['\\', ','])?,
+        escape(work, &['\\', ','])?
+    );
+    if options.len() > LIMIT {
+        return Err(io::Error::other("the paths of the layers are too long together"));
+    }
+    Ok(options)
+}
+
+/// /proc, /sys, /run and /tmp. /dev is in its own module.
+pub(super) fn mount_system(spec: &Spec, placeholders: &mut Placeholders) -> Step<()> {
+    let proc = placeholders.ensure(Path::new("/proc"), true)?;
+    mount(Some("proc"), &proc, Some("proc"), INERT, None::<&str>).step("mounting proc on", &proc)?;
+    for path in ["/proc/bus", "/proc/driver", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/tty"] {
+        freeze(Path::new(path))?;
+    }
+    for path in ["/proc/sysrq-trigger", "/proc/mtrr", "/proc/dynamic_debug"] {
+        freeze(Path::new(path))?;
+    }
+    let sys = placeholders.ensure(Path::new("/sys"), true)?;
+    mount(Some("sysfs"), &sys, Some("sysfs"), INERT | MsFlags::MS_RDONLY, None::<&str>)
+        .step("mounting sysfs on", &sys)?;
+
+    // on a device these are a tmpfs too: what package scripts leave there is nobody's
+    let run = placeholders.ensure(Path::new("/run"), true)?;
+    tmpfs(&run, PLAIN, "mode=755")?;
+    make_dir(Path::new("/run/lock"), 0o1777)?;
+    let tmp = placeholders.ensure(Path::new("/tmp"), true)?;
+    tmpfs(&tmp, PLAIN, "mode=1777")?;
+
+    let own = Path::new(OWN_DIR);
+    make_dir(own, 0o755)?;
+    for file in &spec.own_files {
+        let path = own.join(&file.name);
+        if let Some(parent) = path.parent() {
+            make_dir(parent, 0o755)?;
+        }
+        write_file(&path, file.content.as_bytes(), file.mode)?;
+    }
+    Ok(())
+}
+
+/// Covers what tells of the host's hardware and kernel, or lets root change it. After /dev is there.
+pub(super) fn mask_system() -> Step<()> {
+    for path in [
+        "/proc/acpi",
+        "/proc/asound",
+        "/proc/interrupts",
+        "/proc/kcore",
+        "/proc/keys",
+        "/proc/key-users",
+        "/proc/kmsg",
+        "/proc/latency_stats",
+        "/proc/sched_debug",
+        "/proc/scsi",
+        "/proc/timer_list",
+        "/proc/timer_stats",
+        "/sys/devices/virtual/powercap",
+        "/sys/firmware",
+        "/sys/fs/selinux",
+        "/sys/kernel",
+    ] {
+        let path = Path::new(path);
+        match fs::symlink_metadata(path) {
+            Ok(m) if m.is_dir() => tmpfs(path, INERT | MsFlags::MS_RDONLY, "mode=555,size=0")?,
+            Ok(_) => bind(Path::new("/dev/null"), path)?,
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Attaches the caller's binds.
+pub(super) fn attach_binds(binds: &[ClonedBind], placeholders: &mut Placeholders) -> Step<()> {
+    for ClonedBind { clone, bind } in binds {
+        let target = placeholders.ensure(&bind.target, clone.directory)?;
+        clone.attach(&target)?;
+        let mut flags = PLAIN;
+        flags.set(MsFlags::MS_RDONLY, !bind.writable);
+        for mount_point in mounts_below(&target)? {
+            remount(&mount_point, flags)?;
+        }
+    }
+    Ok(())
+}
+
+/// The mount points at and below `target`.
+fn mounts_below(target: &Path) -> Step<Vec<PathBuf>> {
+    let table = fs::read_to_string("/proc/self/mountinfo").step("reading", "/proc/self/mountinfo")?;
+    Ok(parse_mount_points(&table).into_iter().filter(|m| m.starts_with(target)).collect())
+}
+
+fn parse_mount_points(table: &str) -> Vec<PathBuf> {
+    table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|field| {
+            let mut out = Vec::new();
+            let bytes = field.as_bytes();
+            let mut at = 0;
+            while at < bytes.len() {
+                let octal = field.get(at + 1..at + 4).and_then(|o| u8::from_str_radix(o, 8).ok());
+                match (bytes[at], octal) {
+                    (b'\\', Some(byte)) => {
+                        out.push(byte);
+                        at += 4;
+                    }
+                    (byte, _) => {
+                        out.push(byte);
+                        at += 1;
+                    }
+                }
+            }
+            PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(out))
+        })
+        .collect()
+}
+
+/// Adds flags to those that a mount has already.
+pub(super) fn remount(path: &Path, flags: MsFlags) -> Step<()> {
+    let has = statvfs(path).step("looking at", path)?.flags();
+    let mut all = flags | MsFlags::MS_BIND | MsFlags::MS_REMOUNT;
+    for (fs_flag, ms_flag) in [
+        (FsFlags::ST_RDONLY, MsFlags::MS_RDONLY),
+        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
+        (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
+        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
+    ] {
+        all.set(ms_flag, all.contains(ms_flag) || has.contains(fs_flag));
+    }
+    mount(None::<&str>, path, None::<&str>, all, None::<&str>).step("restricting", path)
+}
+
+/// Makes what is there read-only.
+fn freeze(path: &Path) -> Step<()> {
+    if !path.exists() {
+        return Ok(());
+    }
+    bind(path, path)?;
+    remount(path, INERT | MsFlags::MS_RDONLY)
+}
+
+pub(super) fn bind(source: &Path, target: &Path) -> Step<()> {
+    mount(Some(source), target, None::<&str>, MsFlags::MS_BIND, None::<&str>).step("binding to", target)
+}
+
+pub(super) fn tmpfs(path: &Path, flags: MsFlags, options: &str) -> Step<()> {
+    mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some(options)).step("mounting a tmpfs on", path)
+}
+
+pub(super) fn make_dir(path: &Path, mode: u32) -> Step<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::DirBuilder::new().recursive(true).mode(mode & 0o755).create(path).step("making directory", path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).step("making directory", path)
+}
+
+pub(super) fn write_file(path: &Path, content: &[u8], mode: u32) -> Step<()> {
+    fs::write(path, content).step("writing", path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).step("writing", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_unescaped() {
+        let table = "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n\
+                     37 35 0:4 / /with\\040space\\134x rw - tmpfs none rw\n";
+        assert_eq!(parse_mount_points(table), [PathBuf::from("/mnt2"), PathBuf::from("/with space\\x")]);
+    }
+
+    #[test]
+    fn links_are_followed_to_what_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(dir.path()).unwrap();
+        fs::create_dir(root.join("etc")).unwrap();
+        std::os::unix::fs::symlink("../run/stub/resolv.conf", root.join("etc/resolv.conf")).unwrap();
+        assert_eq!(follow(&root.join("etc/resolv.conf")).unwrap(), root.join("run/stub/resolv.conf"));
+        std::os::unix::fs::symlink("loop", root.join("loop")).unwrap();
+        assert!(follow(&root.join("loop")).is_err());
+    }
+
+    #[test]
+    fn overlay_options_escape() {
+        let options = overlay_options(
+            &["/a:b".into(), "/c,d".into()],
+            Path::new("/s"),
+            Path::new("/u:1"),
+            Path::new("/w"),
+        )
+        .unwrap();
+        assert!(options.starts_with("lowerdir=/a\\:b:/c\\,d:/s,upperdir=/u:1,workdir=/w,"), "{options}");
+    }
+
+    #[test]
+    fn placeholders_are_taken_away_but_not_what_has_become_of_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(dir.path()).unwrap();
+        // a temporary directory may be below /tmp, which is the sandbox's own: so note by hand
+        let (a, b) = (root.join("a"), root.join("b"));
+        fs::create_dir(&a).unwrap();
+        write_file(&b, b"", PLACEHOLDER_MODE).unwrap();
+        let kept = root.join("kept");
+        write_file(&kept, b"", 0o755).unwrap();
+        let full = root.join("full");
+        fs::create_dir_all(full.join("x")).unwrap();
+        let failed = remove_placeholders(&[a.clone(), b.clone(), kept.clone(), full.clone()]);
+        assert!(failed.is_empty(), "{failed:?}");
+        assert!(!a.exists() && !b.exists() && kept.exists() && full.exists());
+    }
+}
