@@ -141,19 +141,27 @@ def test_buildah_runs_a_command(buildah, platform_bundle, tmp):
     assert result.stdout.split() == ["debian", "0"]
 
 
+# what works depends on the cgroups of the machine: crun refuses the hybrid kind, runc cannot do without
+RUNTIMES = [["--runtime", "crun", "run", "--cgroups", "disabled"], ["--runtime", "runc", "run"]]
+
+
 def test_podman_runs_a_command(platform_bundle, tmp):
     podman = Engine("podman", tmp + "/podman")
-    options = ["run", "--rm", "--network", "none", "--signature-policy", permissive_policy(tmp)]
-    image = "oci:%s:1.0-rootfs" % platform_bundle
-    script = ". /etc/os-release; echo $ID $VERSION_CODENAME; dpkg --audit; getcap /bin/ping /usr/bin/ping 2>/dev/null | grep -c cap_net_raw || true"
+    # not every machine may raise its limits
+    limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
+    script = ". /etc/os-release; echo $ID $VERSION_CODENAME; dpkg --audit"
+    results = []
     try:
-        result = podman("--cgroup-manager", "cgroupfs", *options, "--cgroups", "disabled", image, "/bin/sh", "-c", script, check=False)
-        if result.returncode != 0 and "OCI" in result.stderr:
-            pytest.skip("no container runtime works on this machine: %s" % result.stderr.strip().splitlines()[-1])
-        assert result.returncode == 0, result.stderr
-        assert result.stdout.split()[:2] == ["debian", support.SUITE]
+        for runtime in RUNTIMES:
+            results.append(podman(
+                "--cgroup-manager", "cgroupfs", *runtime, "--rm", "--network", "none", *limits, "--signature-policy",
+                permissive_policy(tmp), "oci:%s:1.0-rootfs" % platform_bundle, "/bin/sh", "-c", script, check=False))
+            if results[-1].returncode == 0:
+                break
     finally:
         podman("rmi", "--all", "--force", check=False)
+    assert results[-1].returncode == 0, [result.stderr for result in results]
+    assert results[-1].stdout.split() == ["debian", support.SUITE]
 
 
 def test_finished_image_has_nothing_of_the_build(platform_bundle, shared, tmp):
