@@ -38,7 +38,7 @@ def test_import_list_inspect(helper, tiny_bundle, publisher):
         assert [component["name"] for component in manifest["components"]] == ["rootfs"]
         assert manifest["codename"] == "bookworm"
         assert manifest["architecture"] == support.architecture()
-        packages = {row.get("name", row.get("package")): row["version"] for row in manifest["packages"]}
+        packages = {row["package"]: row["packageVersion"] for row in manifest["packages"]}
         assert packages == {"base-files": "12.4"}
     text = helper("inspect", "tiny").stdout
     for word in ("tiny", "1.0", digest, "rootfs"):
