@@ -1,2 +1,34 @@
-//! placeholder
-fn main() {}
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # isar-template
+//!
+//! The command line: parse, run one verb, print its result, return its exit code.
+
+mod cli;
+mod output;
+mod progress;
+mod source;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    // takes over when this process is the inside of a sandbox
+    template_chroot::sandbox_entry();
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return output::usage_error(&error),
+    };
+    output::init_log(&cli.global);
+    // an interrupt ends sandboxes and long work in order, so that nothing is left behind
+    let deferred = template_chroot::watch::defer();
+    let result =
+        template_chroot::watch::handle_signals().map_err(anyhow::Error::from).and_then(|()| verbs::run(&cli));
+    drop(deferred);
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => output::failure(&cli, &error),
+    }
+}

@@ -10,6 +10,7 @@ pub mod bundle;
 pub mod bytes;
 pub mod canon;
 pub mod debian;
+pub mod diff;
 pub mod digest;
 pub mod error;
 pub mod finish;

@@ -287,6 +287,12 @@ fn add_self_built(packages: &mut [Package], self_built: Vec<SelfBuilt>) {
     }
 }
 
+/// The present time, RFC 3339, to the second.
+pub fn timestamp_now() -> String {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
+}
+
 /// Time of creation: SOURCE_DATE_EPOCH, else the newest modification time of the input.
 fn created(newest: (i64, u32)) -> Result<String> {
     let seconds = match std::env::var("SOURCE_DATE_EPOCH") {

@@ -60,14 +60,7 @@ impl Policy {
         let signature = SshSig::from_pem(signature)
             .map_err(|e| Error::new(Kind::SignatureWrong, format!("the signature does not parse: {e}")))?;
         if signature.namespace() != NAMESPACE {
-            return Err(Error::new(
-                Kind::NamespaceWrong,
-                format!(
-                    "the signature was made for '{}', not for '{NAMESPACE}'",
-                    signature.namespace().escape_debug()
-                ),
-            )
-            .hint(format!("sign with: ssh-keygen -Y sign -n {NAMESPACE}, or isar-template sign")));
+            return Err(wrong_namespace(&signature));
         }
         let key = PublicKey::new(signature.public_key().clone(), "");
         let print = key.fingerprint(HashAlg::Sha256).to_string();
@@ -80,15 +73,7 @@ impl Policy {
             )
             .hint("if you trust this key, add its line to the allowed signers file; the publisher can tell its fingerprint"));
         }
-        key.verify(NAMESPACE, message, &signature).map_err(|_| {
-            Error::new(
-                Kind::SignatureWrong,
-                format!("the signature by {print} does not match the image index"),
-            )
-            .hint(
-                "the image index was altered after it was signed, or the signature belongs to another bundle",
-            )
-        })?;
+        key.verify(NAMESPACE, message, &signature).map_err(|_| mismatch(&print))?;
         let mine: Vec<&&Signer> = known.iter().filter(|s| s.is_for(&self.identity)).collect();
         if mine.is_empty() {
             return Err(Error::new(
@@ -184,6 +169,33 @@ pub fn verify(policy: &Policy, signatures: &[String], message: &[u8]) -> Result<
         Error::new(Kind::SignatureMissing, "the bundle is not signed")
             .hint("ask its publisher to sign it: isar-template sign --key KEY BUNDLE")
     }))
+}
+
+/// Checks that a signature is one over these bytes and for our purpose, whoever made it; returns its key's fingerprint.
+pub fn check_form(text: &str, message: &[u8]) -> Result<String> {
+    let signature = SshSig::from_pem(text)
+        .map_err(|e| Error::new(Kind::SignatureWrong, format!("the signature does not parse: {e}")))?;
+    let key = PublicKey::new(signature.public_key().clone(), "");
+    let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
+    if signature.namespace() != NAMESPACE {
+        return Err(wrong_namespace(&signature));
+    }
+    key.verify(NAMESPACE, message, &signature).map_err(|_| mismatch(&fingerprint))?;
+    Ok(fingerprint)
+}
+
+fn wrong_namespace(signature: &SshSig) -> Error {
+    let namespace = signature.namespace().escape_debug().to_string();
+    Error::new(
+        Kind::NamespaceWrong,
+        format!("the signature was made for '{namespace}', not for '{NAMESPACE}'"),
+    )
+    .hint(format!("sign with: ssh-keygen -Y sign -n {NAMESPACE}, or isar-template sign"))
+}
+
+fn mismatch(fingerprint: &str) -> Error {
+    Error::new(Kind::SignatureWrong, format!("the signature by {fingerprint} does not match the image index"))
+        .hint("the image index was altered after it was signed, or the signature belongs to another bundle")
 }
 
 /// One public key a line.

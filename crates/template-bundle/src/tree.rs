@@ -327,3 +327,20 @@ fn batches<T>(items: &[T], len: impl Fn(&T) -> u64) -> Vec<&[T]> {
     }
     out
 }
+
+/// Fills in the digests of scanned entries, for comparing a directory with something else.
+pub fn hash_contents(entries: &mut [Entry], contents: &dyn Contents) -> Result<()> {
+    entries.par_iter_mut().with_min_len(16).try_for_each(|entry| {
+        let size = entry.size();
+        let mut hasher = Hasher::default();
+        let mut offset = 0;
+        while offset < size {
+            let mut buf = vec![0; (size - offset).min(MAX_FRAME) as usize];
+            contents.read_at(entry, offset, &mut buf)?;
+            hasher.update(&buf);
+            offset += buf.len() as u64;
+        }
+        set_digest(entry, hasher.finish());
+        Ok(())
+    })
+}

@@ -6,17 +6,21 @@
 //! their names when they are complete and synced.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use nix::errno::Errno;
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use template_bundle::bundle::Bundle;
 use template_bundle::digest::Hasher;
 use template_bundle::error::IoContext;
 use template_bundle::manifest::{Component, Tree};
 use template_bundle::pack::Progress;
+use template_bundle::scan::WHITEOUT;
 use template_bundle::toc::{Entry, Node};
 use template_bundle::tree::Sink;
 use template_bundle::{Digest, Error, Kind, Result};
@@ -58,8 +62,9 @@ pub fn import(
     }
     let mut counts = Counts::default();
     for component in &bundle.manifest.components {
-        for tree in component.trees() {
-            import_tree(store, bundle, component, tree, progress, &mut counts)?;
+        import_tree(store, bundle, component, &component.tree, false, progress, &mut counts)?;
+        if let Some(finish) = &component.finish {
+            import_tree(store, bundle, component, finish, true, progress, &mut counts)?;
         }
     }
     let record = Record {
@@ -104,6 +109,7 @@ fn import_tree(
     bundle: &Bundle,
     component: &Component,
     tree: &Tree,
+    finish: bool,
     progress: &dyn Progress,
     counts: &mut Counts,
 ) -> Result<()> {
@@ -122,14 +128,14 @@ fn import_tree(
     for entry in &toc.entries {
         match entry.node {
             Node::Directory if !entry.path.0.is_empty() => node::make_dir(&node::path(&root, entry))?,
-            Node::File { size: 0, .. } => {}
+            Node::File { size: 0, .. } if finish && whiteout_of(entry).is_some() => {}
+            // an empty file has no content that would come by
+            Node::File { size: 0, .. } => builder.file(0, entry, &[])?,
             _ => node::make_special(&root, entry)?,
         }
     }
-    for (index, entry) in toc.entries.iter().enumerate() {
-        if matches!(entry.node, Node::File { size: 0, .. }) {
-            builder.file(index, entry, &[])?;
-        }
+    if finish {
+        make_whiteouts(&root, &toc.entries)?;
     }
     bundle.read_tree(component, tree, &toc, false, &builder, &|n| progress.advance(n))?;
     for entry in &toc.entries {
@@ -160,6 +166,23 @@ fn import_tree(
         Err(e) => return Err(Error::io("naming tree", target, e)),
     }
     sync_filesystem(store.path())
+}
+
+/// The path that a whiteout of an OCI layer removes.
+fn whiteout_of(entry: &Entry) -> Option<Vec<u8>> {
+    let path = &entry.path.0;
+    let at = path.iter().rposition(|c| *c == b'/').map_or(0, |at| at + 1);
+    let name = path[at..].strip_prefix(WHITEOUT.as_bytes())?;
+    Some([&path[..at], name].concat())
+}
+
+/// Turns the whiteouts of an OCI layer into those of overlayfs, so that the tree can lie over another.
+fn make_whiteouts(root: &Path, entries: &[Entry]) -> Result<()> {
+    for path in entries.iter().filter_map(whiteout_of) {
+        let path = root.join(OsStr::from_bytes(&path));
+        mknod(&path, SFlag::S_IFCHR, Mode::empty(), makedev(0, 0)).doing("creating whiteout", path)?;
+    }
+    Ok(())
 }
 
 fn sync_filesystem(path: &Path) -> Result<()> {

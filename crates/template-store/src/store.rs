@@ -251,6 +251,12 @@ impl Store {
         }
     }
 
+    /// The trees that make up a component, the uppermost first, as overlayfs wants them; finished unless `raw`.
+    pub fn lowers(&self, component: &Component, raw: bool) -> Result<Vec<PathBuf>> {
+        let finish = component.finish.as_ref().filter(|_| !raw);
+        finish.into_iter().chain([&component.tree]).map(|tree| self.tree_root(tree)).collect()
+    }
+
     /// The table of contents of a tree.
     pub fn toc(&self, tree: &Tree) -> Result<Toc> {
         let path = self.tree_dir(tree).join("toc");

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # The command line
+//!
+//! Verbs own their options, in their modules; here is what all have in common.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::verbs;
+
+/// Shown below the help.
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  done, or nothing to do (the report says which)
+    1  internal error, input or output failed
+    2  wrong usage or configuration
+    3  not trusted or damaged: the message says which
+    4  refused: policy, plan not solvable, wrong distribution or architecture
+    5  missing privilege or host tool
+    6  a package operation failed
+    7  diff found something
+    8  network or repository failure: a retry may help
+  130  interrupted
+
+Environment:
+  ISAR_TEMPLATE_STORE  the store, unless --store is given
+  RUST_LOG             log filter, like debug or template_chroot=trace
+  SOURCE_DATE_EPOCH    time of creation that pack records";
+
+/// Signed image templates for Isar and Debian.
+///
+/// A template is a prebuilt root filesystem with the build chroots and packages that belong to it. A platform team
+/// packs and signs it as a bundle; product teams import it and install packages on top, in seconds.
+#[derive(Debug, Parser)]
+#[command(name = "isar-template", version, after_help = EXIT_CODES, max_term_width = 100, propagate_version = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Options of every verb.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Store [default: /var/lib/isar-template for root, else $XDG_DATA_HOME/isar-template]
+    #[arg(long, global = true, env = "ISAR_TEMPLATE_STORE", value_name = "DIR", hide_env = true)]
+    store: Option<PathBuf>,
+    /// Form of the result on standard output
+    #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
+    pub format: Format,
+    /// How progress is shown on standard error; auto is a bar on a terminal, plain lines otherwise
+    #[arg(long, global = true, value_enum, default_value_t = ProgressMode::Auto, value_name = "HOW")]
+    pub progress: ProgressMode,
+    /// Only warnings and errors on standard error
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// More on standard error; twice for debugging
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+impl Global {
+    /// Where the store is.
+    pub fn store(&self) -> PathBuf {
+        if let Some(store) = &self.store {
+            return store.clone();
+        }
+        if nix::unistd::geteuid().is_root() {
+            return "/var/lib/isar-template".into();
+        }
+        let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
+        let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".local/share");
+        data.unwrap_or_else(home).join("isar-template")
+    }
+}
+
+/// Form of results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people; its form is not promised.
+    Human,
+    /// One JSON object; its form is versioned.
+    Json,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// A bar on a terminal, plain lines otherwise
+    Auto,
+    /// A line for each step
+    Plain,
+    /// Lines with percentages that bitbake's progress handler reads
+    Bitbake,
+    /// Nothing
+    None,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    Pack(verbs::pack::PackOpts),
+    Sign(verbs::sign::SignOpts),
+    Verify(verbs::verify::VerifyOpts),
+    Inspect(verbs::inspect::InspectOpts),
+    Import(verbs::import::ImportOpts),
+    List(verbs::list::ListOpts),
+    Checkout(verbs::checkout::CheckoutOpts),
+    Plan(verbs::plan::PlanOpts),
+    Install(verbs::install::InstallOpts),
+    Exec(verbs::exec::ExecOpts),
+    Diff(verbs::diff::DiffOpts),
+}
+
+impl Verb {
+    /// Its name, for reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Verb::Pack(_) => "pack",
+            Verb::Sign(_) => "sign",
+            Verb::Verify(_) => "verify",
+            Verb::Inspect(_) => "inspect",
+            Verb::Import(_) => "import",
+            Verb::List(_) => "list",
+            Verb::Checkout(_) => "checkout",
+            Verb::Plan(_) => "plan",
+            Verb::Install(_) => "install",
+            Verb::Exec(_) => "exec",
+            Verb::Diff(_) => "diff",
+        }
+    }
+}
+
+/// What is trusted.
+#[derive(Debug, Args)]
+pub struct Trust {
+    /// File with the keys that are trusted (ssh-keygen(1), ALLOWED SIGNERS)
+    #[arg(long, value_name = "FILE")]
+    pub allowed_signers: Option<PathBuf>,
+    /// Identity that the signer must have in that file
+    #[arg(long, value_name = "ID")]
+    pub identity: Option<String>,
+    /// Keys that are revoked: a KRL, or a list of public keys
+    #[arg(long, value_name = "FILE")]
+    pub revocation: Option<PathBuf>,
+    /// Digest that the image index must have
+    #[arg(long, value_name = "sha256:…")]
+    pub digest: Option<String>,
+    /// Time for which the validity of keys is checked, like 20261231 or 20261231235959Z [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub verify_time: Option<String>,
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # Results, errors and the log
+//!
+//! Results go to standard output, everything else to standard error. The form of the output never changes the exit
+//! code.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+use template_chroot::ChrootError;
+
+use crate::cli::{Cli, Format, Global};
+
+/// Version of the JSON reports.
+const REPORT_VERSION: u32 = 1;
+
+/// Sets up the log on standard error.
+pub fn init_log(global: &Global) {
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "info",
+        (false, _) => "debug",
+    };
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level))
+        .format_timestamp(None)
+        .format_target(false)
+        .init();
+}
+
+/// Prints a result: `fields` as JSON, or the text for people.
+pub fn result(cli: &Cli, fields: Value, human: impl FnOnce(&mut String)) -> anyhow::Result<()> {
+    let mut text = String::new();
+    match cli.global.format {
+        Format::Human => human(&mut text),
+        Format::Json => {
+            let mut report = json!({ "version": REPORT_VERSION, "ok": true, "command": cli.verb.name() });
+            if let (Value::Object(report), Value::Object(fields)) = (&mut report, fields) {
+                report.extend(fields);
+            }
+            let _ = writeln!(text, "{report}");
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // the reader has seen enough
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+struct Failure {
+    kind: String,
+    message: String,
+    hint: Option<String>,
+    code: u8,
+}
+
+/// Finds the error that carries a kind, and puts what was added to it before its message.
+fn classify(error: &anyhow::Error) -> Failure {
+    let message = error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    for cause in error.chain() {
+        if let Some(e) = cause.downcast_ref::<template_bundle::Error>() {
+            return Failure {
+                kind: e.kind.name().into(),
+                message,
+                hint: e.hint.clone(),
+                code: e.kind.exit_code(),
+            };
+        }
+        if let Some(e) = cause.downcast_ref::<ChrootError>() {
+            let hint = e.hint().map(|h| h.to_string());
+            return Failure { kind: e.kind().to_string(), message, hint, code: e.exit_code() };
+        }
+    }
+    Failure { kind: "internal".into(), message, hint: None, code: 1 }
+}
+
+/// Prints an error and returns its exit code.
+pub fn failure(cli: &Cli, error: &anyhow::Error) -> ExitCode {
+    let failure = classify(error);
+    print_failure(cli.global.format == Format::Json, Some(cli.verb.name()), &failure);
+    ExitCode::from(failure.code)
+}
+
+fn print_failure(as_json: bool, command: Option<&str>, failure: &Failure) {
+    eprintln!("error: {}", failure.message);
+    if let Some(hint) = &failure.hint {
+        eprintln!("hint: {hint}");
+    }
+    if as_json {
+        let report = json!({
+            "version": REPORT_VERSION,
+            "ok": false,
+            "command": command,
+            "error": {
+                "kind": failure.kind,
+                "message": failure.message,
+                "hint": failure.hint,
+                "exitCode": failure.code,
+            },
+        });
+        println!("{report}");
+    }
+}
+
+/// Prints help, version, or what is wrong with the command line.
+pub fn usage_error(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let args: Vec<String> = std::env::args().collect();
+    let as_json =
+        args.iter().any(|a| a == "--format=json") || args.windows(2).any(|w| w == ["--format", "json"]);
+    if as_json {
+        let text = error.render().to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_string();
+        let hint = Some("isar-template --help tells the usage".to_string());
+        print_failure(true, None, &Failure { kind: "usage".into(), message, hint, code: 2 });
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::from(2)
+}
+
+/// A size for people.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1000.0;
+    let mut unit = UNITS[0];
+    for next in &UNITS[1..] {
+        if value < 999.5 {
+            break;
+        }
+        value /= 1000.0;
+        unit = next;
+    }
+    format!("{value:.1} {unit}")
+}
+
+/// Lines of equal columns.
+pub fn table(out: &mut String, rows: &[Vec<String>]) {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width =
+        |at: usize| rows.iter().filter_map(|r| r.get(at)).map(|c| c.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(line, "{cell:<width$}  ");
+        }
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        for (bytes, text) in
+            [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (1_115_000_000, "1.1 GB"), (999_600, "1.0 MB")]
+        {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # Progress
+//!
+//! A bar with step, rate and time left on a terminal; a line for each step elsewhere; `NN%` lines for bitbake. All of
+//! it on standard error.
+
+use std::io::IsTerminal;
+use std::sync::Mutex;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use template_bundle::pack;
+use template_bundle::{Error, Kind, Result};
+
+use crate::cli::{Global, ProgressMode};
+
+/// Shows what is going on.
+pub struct Progress {
+    mode: Mode,
+    verb: &'static str,
+    state: Mutex<State>,
+}
+
+enum Mode {
+    Bar(ProgressBar),
+    Plain,
+    Bitbake,
+    Silent,
+}
+
+#[derive(Default)]
+struct State {
+    step: String,
+    total: u64,
+    done: u64,
+    percent: u64,
+}
+
+impl Progress {
+    /// For a verb, as the user wants it.
+    pub fn new(global: &Global, verb: &'static str) -> Self {
+        let mode = match global.progress {
+            _ if global.quiet => Mode::Silent,
+            ProgressMode::None => Mode::Silent,
+            ProgressMode::Plain => Mode::Plain,
+            ProgressMode::Bitbake => Mode::Bitbake,
+            ProgressMode::Auto if std::io::stderr().is_terminal() => Mode::Bar(bar()),
+            ProgressMode::Auto => Mode::Plain,
+        };
+        Progress { mode, verb, state: Mutex::default() }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// A step of which only the name is known.
+    pub fn step(&self, what: &str) {
+        pack::Progress::begin(self, what, 0);
+    }
+
+    /// Percent of the present step, for work that counts itself.
+    pub fn percent(&self, what: &str, percent: u64) {
+        if self.state().step != what {
+            pack::Progress::begin(self, what, 100);
+        }
+        let mut state = self.state();
+        let percent = percent.min(100);
+        if percent > state.done {
+            let more = percent - state.done;
+            self.add(&mut state, more);
+        }
+    }
+
+    fn add(&self, state: &mut State, n: u64) {
+        state.done += n;
+        match &self.mode {
+            Mode::Bar(bar) => bar.inc(n),
+            Mode::Bitbake if state.total > 0 => {
+                let percent = (state.done * 100 / state.total).min(100);
+                if percent > state.percent {
+                    state.percent = percent;
+                    eprintln!("{} {}: {percent}%", self.verb, state.step);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Clears the bar, so that what is printed next stands alone.
+    pub fn finish(&self) {
+        if let Mode::Bar(bar) = &self.mode {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{prefix} {msg} {wide_bar} {percent:>3}% {bytes_per_sec} {eta}");
+    let bar = ProgressBar::no_length();
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    bar
+}
+
+impl pack::Progress for Progress {
+    fn begin(&self, what: &str, bytes: u64) {
+        let mut state = self.state();
+        *state = State { step: what.to_string(), total: bytes, ..State::default() };
+        match &self.mode {
+            Mode::Bar(bar) => {
+                bar.set_prefix(self.verb);
+                bar.set_message(what.to_string());
+                bar.set_length(bytes);
+                bar.set_position(0);
+                bar.reset_elapsed();
+            }
+            Mode::Plain | Mode::Bitbake => eprintln!("{}: {what}", self.verb),
+            Mode::Silent => {}
+        }
+    }
+
+    fn advance(&self, bytes: u64) -> Result<()> {
+        self.add(&mut self.state(), bytes);
+        template_chroot::watch::check().map_err(|e| Error::new(Kind::Interrupted, e.to_string()))
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # exec: a command in a throw-away instance
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use template_bundle::manifest::ROOTFS;
+use template_chroot::{Bind, Root, Sandbox};
+
+use crate::cli::{Cli, Trust};
+use crate::progress::Progress;
+use crate::source;
+
+/// Run a command in a throw-away instance of a component
+///
+/// The instance lies over the pristine tree, copy on write, in namespaces of its own; what it writes vanishes with it,
+/// except in directories that --bind gives it to write to. Needs root. The exit code is that of the command, or
+/// 128 and the number of the signal that ended it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  sudo isar-template exec --component buildchroot-target --bind \"$PWD:/src:rw\" platform -- \\
+      sh -c 'cd /src/hello && dpkg-buildpackage -b -us -uc'")]
+pub struct ExecOpts {
+    /// Component
+    #[arg(long, default_value = ROOTFS)]
+    component: String,
+    /// Without the finish layer
+    #[arg(long)]
+    raw: bool,
+    /// Show a file or directory of the host inside, read-only unless :rw is added
+    #[arg(long = "bind", value_name = "SRC:DST[:rw]")]
+    binds: Vec<Bind>,
+    /// With the network of the host
+    #[arg(long)]
+    network: bool,
+    /// Working directory inside
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    cwd: PathBuf,
+    /// End with this process
+    #[arg(long, value_name = "PID")]
+    die_with: Option<i32>,
+    #[command(flatten)]
+    trust: Trust,
+    /// NAME[:VERSION] or sha256:… of the store, or a bundle
+    template: String,
+    /// The command and its arguments
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+/// Runs the verb.
+pub fn run(cli: &Cli, opts: &ExecOpts) -> Result<u8> {
+    template_store::require_root("exec")?;
+    if let Some(pid) = opts.die_with {
+        template_chroot::watch::die_with(pid)?;
+    }
+    let progress = Progress::new(&cli.global, "exec");
+    let (store, stored) = source::find(cli, &opts.template, &opts.trust, &progress)?;
+    progress.finish();
+    let component = stored.manifest.component(&opts.component)?;
+    let scratch = store.scratch()?;
+    let sandbox = Sandbox::new(overlay(&scratch, store.lowers(component, opts.raw)?)?)
+        .binds(opts.binds.clone())
+        .network(opts.network)
+        .cwd(&opts.cwd)
+        .inherit_stdin(true);
+    let exit = sandbox.run(&opts.command)?;
+    Ok(u8::try_from(exit.code).unwrap_or(1))
+}
+
+/// A root over pristine trees that vanishes with the scratch directory.
+pub fn overlay(scratch: &template_store::Scratch, lowers: Vec<PathBuf>) -> Result<Root> {
+    let (upper, work) = (scratch.path().join("upper"), scratch.path().join("work"));
+    for dir in [&upper, &work] {
+        std::fs::create_dir(dir).map_err(|e| template_bundle::Error::io("creating", dir, e))?;
+    }
+    Ok(Root::Overlay { lowers, upper, work })
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # import: take a bundle into the store
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::{Cli, Trust};
+use crate::progress::Progress;
+use crate::{output, source};
+
+/// Verify a bundle and take it into the store
+///
+/// Unpacks the components into the store, each file once. Nothing gets a name there before it is verified, and an
+/// import that is interrupted leaves nothing behind. Needs root, since owners, devices and capabilities are kept.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  sudo isar-template import --allowed-signers keys --identity platform@example.com platform-1.0.tar")]
+pub struct ImportOpts {
+    #[command(flatten)]
+    trust: Trust,
+    /// The bundle
+    bundle: String,
+}
+
+/// Runs the verb.
+pub fn run(cli: &Cli, opts: &ImportOpts) -> Result<u8> {
+    let progress = Progress::new(&cli.global, "import");
+    let (store, imported) = source::import(cli, &opts.bundle, &opts.trust, &progress)?;
+    progress.finish();
+    let record = &imported.stored.record;
+    let manifest = &imported.stored.manifest;
+    let fields = json!({
+        "name": manifest.name,
+        "templateVersion": manifest.template_version,
+        "digest": record.digest,
+        "signer": record.signer,
+        "fingerprint": record.fingerprint,
+        "nothingToDo": imported.present,
+        "replaced": imported.replaced,
+        "bytesWritten": imported.bytes_written,
+        "bytesShared": imported.bytes_shared,
+        "store": store.path().to_string_lossy(),
+    });
+    output::result(cli, fields, |out| {
+        let _ = writeln!(out, "{} {}", imported.stored.reference(), record.digest);
+        let _ = writeln!(out, "good signature by '{}' with {}", record.signer, record.fingerprint);
+        if imported.present {
+            let _ = writeln!(out, "nothing to do: it is in the store already");
+        } else {
+            let (written, shared) =
+                (output::size(imported.bytes_written), output::size(imported.bytes_shared));
+            let _ = writeln!(out, "imported into {}: {written} new, {shared} shared", store.path().display());
+        }
+    })?;
+    Ok(0)
+}

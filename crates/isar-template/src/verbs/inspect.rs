@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # inspect: what is in a bundle or a stored template
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::{Value, json};
+use template_bundle::Digest;
+use template_bundle::bundle::Bundle;
+use template_bundle::manifest::TemplateManifest;
+use template_store::Store;
+
+use crate::cli::Cli;
+use crate::{output, source};
+
+/// Show what is in a bundle or a stored template
+///
+/// Reads only, needs no privilege, and does not verify a bundle: it says so.
+#[derive(Debug, Args)]
+pub struct InspectOpts {
+    /// List the installed packages
+    #[arg(long)]
+    packages: bool,
+    /// NAME[:VERSION] or sha256:… of the store, or a bundle
+    #[arg(value_name = "TEMPLATE|BUNDLE")]
+    what: String,
+}
+
+/// Runs the verb.
+pub fn run(cli: &Cli, opts: &InspectOpts) -> Result<u8> {
+    if source::is_bundle(&opts.what) {
+        let bundle = Bundle::open_unverified(&source::bundle_path(&opts.what)?)?;
+        let signed = match bundle.signatures.len() {
+            0 => "not signed".to_string(),
+            n => format!("{n} signature(s), NOT VERIFIED"),
+        };
+        let extra = json!({ "verified": false, "signatures": bundle.signatures.len(), "signer": null });
+        return show(cli, opts, &bundle.manifest, &bundle.digest, &signed, extra);
+    }
+    let stored = Store::open(&cli.global.store())?.find(&opts.what)?;
+    let record = &stored.record;
+    let signed =
+        format!("by '{}' with {}, verified at {}", record.signer, record.fingerprint, record.imported);
+    let extra = json!({
+        "verified": true, "signer": record.signer, "fingerprint": record.fingerprint, "imported": record.imported,
+    });
+    show(cli, opts, &stored.manifest, &record.digest, &signed, extra)
+}
+
+fn show(
+    cli: &Cli,
+    opts: &InspectOpts,
+    manifest: &TemplateManifest,
+    digest: &Digest,
+    signed: &str,
+    extra: Value,
+) -> Result<u8> {
+    let mut fields = json!({
+        "name": manifest.name,
+        "templateVersion": manifest.template_version,
+        "digest": digest,
+        "manifest": manifest,
+    });
+    if let (Value::Object(fields), Value::Object(extra)) = (&mut fields, extra) {
+        fields.extend(extra);
+    }
+    output::result(cli, fields, |out| {
+        let mut rows = vec![
+            vec!["template".into(), format!("{}:{}", manifest.name, manifest.template_version)],
+            vec!["digest".into(), digest.to_string()],
+            vec!["signed".into(), signed.to_string()],
+            vec!["created".into(), format!("{} by {}", manifest.created, manifest.packed_by)],
+            vec![
+                "system".into(),
+                format!("{} {} {}", manifest.distro, manifest.codename, manifest.architecture),
+            ],
+        ];
+        if let Some(machine) = &manifest.machine {
+            rows.push(vec!["machine".into(), machine.clone()]);
+        }
+        let built = manifest.packages.iter().filter(|p| p.sha256.is_some()).count();
+        rows.push(vec![
+            "packages".into(),
+            format!("{}, {built} of them self-built", manifest.packages.len()),
+        ]);
+        output::table(out, &rows);
+        let _ = writeln!(out);
+        let mut rows = vec![["component", "entries", "unpacked", "packed"].map(String::from).to_vec()];
+        for c in &manifest.components {
+            let raw = c.trees().map(|t| t.raw_size).sum();
+            let size = c.trees().map(|t| t.size + t.toc_size).sum();
+            rows.push(vec![
+                c.name.clone(),
+                c.tree.entries.to_string(),
+                output::size(raw),
+                output::size(size),
+            ]);
+        }
+        output::table(out, &rows);
+        if let Some(layers) =
+            manifest.anchors.as_ref().and_then(|a| a.get("layers")).and_then(Value::as_array)
+        {
+            let _ = writeln!(out);
+            let mut rows = vec![["layer", "commit", "tree"].map(String::from).to_vec()];
+            for layer in layers {
+                let text = |key: &str| layer.get(key).and_then(Value::as_str).unwrap_or("").to_string();
+                let dirty = layer.get("dirty").and_then(Value::as_bool).unwrap_or(false);
+                rows.push(vec![
+                    text("name"),
+                    format!("{}{}", text("commit"), if dirty { " (dirty)" } else { "" }),
+                    text("tree"),
+                ]);
+            }
+            output::table(out, &rows);
+        }
+        if opts.packages {
+            let _ = writeln!(out);
+            let mut rows = vec![["package", "version", "architecture", "recipe"].map(String::from).to_vec()];
+            for p in &manifest.packages {
+                let recipe = p.recipe.clone().unwrap_or_default();
+                rows.push(vec![p.package.clone(), p.version.clone(), p.architecture.clone(), recipe]);
+            }
+            output::table(out, &rows);
+        }
+    })?;
+    Ok(0)
+}
