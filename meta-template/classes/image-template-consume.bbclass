@@ -112,7 +112,14 @@ template_reset_locales() {
         if [ -L '${ROOTFSDIR}/etc/locale.conf' ]; then
             rm -f '${ROOTFSDIR}/etc/locale.conf'
         fi
-        # only the commented list of all locales, to which Isar appends those it wants
-        sed -i '/^[^#]/d' '${ROOTFSDIR}/etc/locale.gen'
+        # all locales commented out, as before Isar appends those it wants and has them generated
+        sed -i '/^[^#]/s/^/# /; /^$/d' '${ROOTFSDIR}/etc/locale.gen'
 EOSUDO
+}
+
+# Isar gives each newer file the time of the build by a process of its own; a template brings many
+# such files, so most get it here at once and Isar finds few.
+do_rootfs_finalize:prepend() {
+    sudo find '${ROOTFSDIR}' -newermt "$(date -d@${SOURCE_DATE_EPOCH} '+%Y-%m-%d %H:%M:%S')" \
+        -exec touch -h -d@${SOURCE_DATE_EPOCH} '{}' +
 }

@@ -8,11 +8,7 @@ DESCRIPTION = "The product's own service"
 MAINTAINER = "The isar-template authors <isar-users@googlegroups.com>"
 DEBIAN_DEPENDS = "systemd"
 
+# Isar makes both part of the package by their names
 SRC_URI = "file://product-app.service file://postinst"
 
 inherit dpkg-raw
-
-do_install() {
-    install -v -d ${D}/usr/lib/systemd/system
-    install -v -m 644 ${WORKDIR}/product-app.service ${D}/usr/lib/systemd/system/
-}

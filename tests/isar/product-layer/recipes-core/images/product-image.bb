@@ -5,10 +5,9 @@
 #
 # SPDX-License-Identifier: MIT
 
-require recipes-core/images/isar-image-base.bb
-
 DESCRIPTION = "Product on a platform"
 
 IMAGE_INSTALL = "enable-fsck isar-exclude-docs sshd-regen-keys hello product-app"
-IMAGE_PREINSTALL += "nano"
+IMAGE_PREINSTALL:append = " nano"
 
+require recipes-core/images/isar-image-base.bb

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) The isar-template authors
+"""One build directory of Isar: configure it, run bitbake in it, and look at what it did."""
+
+import glob
+import os
+import re
+import time
+
+MULTICONFIG = "qemuamd64-bookworm"
+MACHINE = "qemuamd64"
+
+COMMON = f"""
+BBMULTICONFIG = "{MULTICONFIG}"
+# the packages of the SBOM generator come from a git host
+ROOTFS_FEATURES:remove = "generate-sbom"
+"""
+
+RUNNING = re.compile(r"NOTE: Running (?:setscene )?task \d+ of \d+ \((?:mc:[^:]+:)?(?:virtual:[^:]+:)?(.*):(do_\w+)\)")
+
+
+class Build:
+    """A build directory below a workspace."""
+
+    def __init__(self, workspace, name, settings, layers):
+        self.workspace = workspace
+        self.name = name
+        self.path = os.path.join(workspace.path, name)
+        self.output = ""
+        self.seconds = 0.0
+        workspace.run(f". isar/isar-init-build-env {name} >/dev/null", check=True)
+        self._add(layers)
+        self.configure(COMMON + settings)
+
+    def _add(self, layers):
+        path = os.path.join(self.path, "conf", "bblayers.conf")
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        ours = "".join(f"  {layer} \\\n" for layer in layers)
+        text = re.sub(r"(  \S+/meta-isar \\\n)", lambda match: match.group(1) + ours, text)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def configure(self, settings):
+        with open(os.path.join(self.path, "conf", "local.conf"), "a", encoding="utf-8") as file:
+            file.write(settings)
+
+    def bitbake(self, arguments, check=True):
+        """Run bitbake; returns whether it succeeded and keeps what it said and how long it took."""
+        log = os.path.join(self.path, "bitbake.log")
+        started = time.monotonic()
+        with open(log, "w", encoding="utf-8") as file:
+            done = self.workspace.run(
+                f". isar/isar-init-build-env {self.name} >/dev/null && bitbake {arguments}",
+                stdout=file,
+                stderr=file,
+            )
+        self.seconds = time.monotonic() - started
+        with open(log, encoding="utf-8", errors="replace") as file:
+            self.output = file.read()
+        if check and done.returncode:
+            raise AssertionError(f"bitbake {arguments} in {self.path} failed:\n{self.errors()}")
+        return done.returncode == 0
+
+    def build(self, recipe, check=True):
+        return self.bitbake(f"mc:{MULTICONFIG}:{recipe}", check)
+
+    def errors(self):
+        """The errors of the last run, with the lines that belong to them."""
+        found = re.findall(r"^ERROR: .*(?:\n(?!NOTE:|ERROR:|WARNING:).*)*", self.output, re.MULTILINE)
+        return "\n".join(found) or self.output[-4000:]
+
+    def tasks(self):
+        """What the last run executed, as pairs of recipe file and task."""
+        return [(os.path.basename(file), task) for file, task in RUNNING.findall(self.output)]
+
+    def deployed(self, pattern):
+        """The one deployed file that matches."""
+        found = glob.glob(os.path.join(self.path, "tmp", "deploy", pattern))
+        assert len(found) == 1, f"{pattern}: {found}"
+        return found[0]
+
+    def image(self, recipe, suffix):
+        return self.deployed(f"images/{MACHINE}/{recipe}-debian-bookworm-{MACHINE}.{suffix}")
+
+    def work(self, recipe):
+        found = glob.glob(os.path.join(self.path, "tmp", "work", "*", recipe, "*"))
+        assert len(found) == 1, f"{recipe}: {found}"
+        return found[0]
+
+    def rootfs(self, recipe):
+        return os.path.join(self.work(f"{recipe}-{MACHINE}"), "rootfs")
+
+    def task_log(self, recipe, task):
+        with open(os.path.join(self.work(recipe), "temp", f"log.{task}"), encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def signatures(self, recipe):
+        """Every task's signature, as bitbake computes them without building anything."""
+        self.bitbake(f"-S none -S lockedsigs mc:{MULTICONFIG}:{recipe}")
+        path = os.path.join(self.path, "locked-sigs.inc")
+        with open(path, encoding="utf-8") as file:
+            return file.read()

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) The isar-template authors
+"""Builds with the real Isar, each made once and looked at by many tests.
+
+$ISAR_DIR names the checkout of Isar, else a cached or fresh clone is used. Where there is none, all tests
+are skipped, or fail with ISAR_TESTS_REQUIRED=1. $ISAR_TEMPLATE_TEST_SCRATCH is the folder for it all (some
+15 GB); it stays after the tests with ISAR_TESTS_KEEP=1.
+"""
+
+import os
+import sys
+import tempfile
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from bitbake_build import Build  # noqa: E402
+from emulator import Emulator  # noqa: E402
+from workspace import IDENTITY, NoIsar, Workspace, find_isar  # noqa: E402
+
+SCRATCH = os.environ.get("ISAR_TEMPLATE_TEST_SCRATCH", "/var/tmp/isar-template-tests")
+
+PLATFORM = """
+IMAGE_INSTALL = "example-raw enable-fsck isar-exclude-docs sshd-regen-keys hello"
+IMAGE_PREINSTALL:append = " less"
+"""
+
+PRODUCE = """
+TEMPLATE_MODE = "produce"
+TEMPLATE_NAME = "platform"
+TEMPLATE_VERSION = "1.0"
+TEMPLATE_SIGNING_KEY = "{key}"
+TEMPLATE_HELPER = "{helper}"
+"""
+
+CONSUME = """
+TEMPLATE_MODE = "consume"
+TEMPLATE_SOURCE = "{bundle}"
+TEMPLATE_ALLOWED_SIGNERS = "{signers}"
+TEMPLATE_IDENTITY = "{identity}"
+TEMPLATE_HELPER = "{helper}"
+"""
+
+
+@pytest.fixture(scope="session")
+def isar():
+    try:
+        return find_isar()
+    except NoIsar as error:
+        if os.environ.get("ISAR_TESTS_REQUIRED") == "1":
+            pytest.fail(f"no Isar: {error}")
+        pytest.skip(f"no Isar: {error}")
+
+
+@pytest.fixture(scope="session")
+def workspace(isar):
+    os.makedirs(SCRATCH, exist_ok=True)
+    path = tempfile.mkdtemp(prefix="session-", dir=SCRATCH)
+    os.chmod(path, 0o755)
+    workspace = Workspace(path, isar)
+    yield workspace
+    if os.environ.get("ISAR_TESTS_KEEP") != "1":
+        workspace.remove()
+
+
+@pytest.fixture(scope="session")
+def producer(workspace):
+    """The platform, built and deployed as a template."""
+    settings = PLATFORM + PRODUCE.format(key=workspace.key, helper=workspace.helper)
+    build = Build(workspace, "produce", settings, [workspace.layer])
+    build.build("isar-image-base")
+    return build
+
+
+@pytest.fixture(scope="session")
+def bundle(producer):
+    return producer.deployed("template/platform-1.0.tar")
+
+
+@pytest.fixture(scope="session")
+def consume_settings(workspace):
+    """Settings for a build on a bundle; by default what the platform's team would publish."""
+
+    def settings(bundle, signers=workspace.signers, identity=IDENTITY):
+        return CONSUME.format(bundle=bundle, signers=signers, identity=identity, helper=workspace.helper)
+
+    return settings
+
+
+@pytest.fixture(scope="session")
+def consumer(workspace, bundle, consume_settings):
+    """The product, built on the template, in a build directory that shares nothing with the producer's."""
+    build = Build(
+        workspace, "consume", consume_settings(bundle), [workspace.product_layer, workspace.layer]
+    )
+    build.build("product-image")
+    return build
+
+
+@pytest.fixture(scope="session")
+def stock(workspace, producer):
+    """The same product by Isar alone, with the producer's downloads and shared state."""
+    settings = f"""
+DL_DIR = "{producer.path}/downloads"
+SSTATE_DIR = "{producer.path}/sstate-cache"
+"""
+    build = Build(workspace, "stock", settings, [workspace.product_layer])
+    build.build("product-image")
+    return build
+
+
+@pytest.fixture(scope="session")
+def emulator(workspace):
+    return Emulator(SCRATCH)

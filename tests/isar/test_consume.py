@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) The isar-template authors
+"""A product on a template, compared with the same product by Isar alone."""
+
+import os
+import re
+import subprocess
+
+IMAGE = "product-image"
+
+
+def manifest(build):
+    with open(build.image(IMAGE, "manifest"), encoding="utf-8") as file:
+        return sorted(file.read().splitlines())
+
+
+def packages(build):
+    return {line.split("|")[2].split(":")[0] for line in manifest(build)}
+
+
+def read(build, path):
+    with open(os.path.join(build.rootfs(IMAGE), path), encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
+def test_nothing_of_the_platform_is_made_again(consumer):
+    tasks = consumer.tasks()
+    print("\n".join(f"{recipe}:{task}" for recipe, task in tasks))
+    assert ("template-import.bb", "do_template_import") in tasks
+    assert ("template-bootstrap-target.bb", "do_template_bootstrap") in tasks
+    assert ("template-buildchroot-target.bb", "do_template_buildchroot") in tasks
+    assert not [task for task in tasks if task[1] == "do_bootstrap"]
+    assert not [task for task in tasks if task[0].startswith(("isar-mmdebstrap", "sbuild-chroot"))]
+    assert [recipe for recipe, task in tasks if task == "do_rootfs_install"] == [f"{IMAGE}.bb"]
+
+
+def test_own_packages_are_built_in_the_imported_chroot(consumer):
+    assert ("product-app_1.0.bb", "do_dpkg_build") in consumer.tasks()
+    chroot = os.path.realpath(consumer.deployed("schroot-target/debian-bookworm-amd64"))
+    assert os.path.exists(os.path.join(chroot, "usr", "bin", "dpkg-buildpackage"))
+
+
+def test_the_helper_does_the_package_transaction(consumer):
+    log = consumer.task_log(f"{IMAGE}-qemuamd64", "do_rootfs_install")
+    assert re.search(r"running as root: \S+/isar-template .* install platform:1.0 ", log)
+    assert "not listed by this image: less example-raw" in log
+    # its plan, as a table
+    for package in ("nano", "product-app", "example-raw", "less"):
+        assert re.search(rf"^.*\b{package}\b.*$", log, re.MULTILINE)
+    assert "--no-download" not in log, "Isar's own apt-get ran as well"
+
+
+def test_package_scripts_see_neither_mounts_nor_processes_of_the_host(consumer, workspace):
+    mounts = read(consumer, "var/lib/product-app/mounts")
+    foreign = [
+        line for line in mounts.splitlines()
+        if line.split()[4] not in ("/", "/isar-apt") and line.split()[3].startswith(workspace.path)
+    ]  # fmt: skip
+    assert not foreign
+    targets = {line.split()[4] for line in mounts.splitlines()}
+    assert "/isar-work" not in targets
+    assert not read(consumer, "var/lib/product-app/isar-work")
+    processes = read(consumer, "var/lib/product-app/processes")
+    assert "product-app.postinst" in processes
+    assert "bitbake" not in processes
+    assert "sudo" not in processes
+
+
+def test_the_product_has_what_it_lists(consumer):
+    assert {"nano", "product-app"} <= packages(consumer)
+    assert not {"less", "example-raw"} & packages(consumer)
+    assert not os.path.exists(os.path.join(consumer.rootfs(IMAGE), "usr/bin/less"))
+    audit = subprocess.run(
+        ["chroot", consumer.rootfs(IMAGE), "dpkg", "--audit"], capture_output=True, text=True
+    )
+    assert (audit.returncode, audit.stdout) == (0, "")
+
+
+def test_the_manifest_equals_that_of_a_full_build(consumer, stock):
+    assert manifest(consumer) == manifest(stock)
+    print(f"\nconsume {consumer.seconds:.0f} s, stock with warm sstate {stock.seconds:.0f} s, "
+          f"ratio {consumer.seconds / stock.seconds:.2f}")  # fmt: skip
+
+
+def test_the_tree_equals_that_of_a_full_build_but_for_known_differences(consumer, stock):
+    """What may differ is listed with the reason; anything else is a mistake of the layer."""
+    known = {
+        "etc/hostname": "written by a script of example-raw, which its removal does not undo",
+        "usr/local/bin": "was example-raw's too, and became empty",
+        "usr/share/doc/nano": "isar-exclude-docs clears documentation when it is installed",
+        "usr/share/man": "the same",
+        "etc/alternatives": "the same, for the links to manual pages",
+        "var/lib/isar": "home of a user that a script of example-raw made",
+        "var/lib/ucf": "how often a file was registered",
+        "var/lib/product-app": "what the package script saw",
+    }
+    ours, theirs = (
+        {
+            os.path.relpath(os.path.join(folder, name), build.rootfs(IMAGE))
+            for folder, folders, files in os.walk(build.rootfs(IMAGE))
+            for name in folders + files
+        }
+        for build in (consumer, stock)
+    )
+    differing = [
+        path for path in sorted(ours ^ theirs)
+        if not any(path == prefix or path.startswith(f"{prefix}/") for prefix in known)
+    ]  # fmt: skip
+    assert not differing
+    for path in ("etc/locale.gen", "etc/fstab", "etc/os-release"):
+        assert read(consumer, path) == read(stock, path), path
+
+
+def test_the_image_boots_with_the_products_service(consumer, emulator):
+    emulator.boot(consumer.image(IMAGE, "wic"), ["product-app is running", "login:"])
