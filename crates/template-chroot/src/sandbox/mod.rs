@@ -111,6 +111,7 @@ impl From<StepError> for Message {
 pub struct Sandbox {
     root: Root,
     binds: Vec<Bind>,
+    own_binds: Vec<Bind>,
     own_files: Vec<OwnFile>,
     network: bool,
     deny_services: bool,
@@ -126,6 +127,7 @@ impl Sandbox {
         Self {
             root,
             binds: Vec::new(),
+            own_binds: Vec::new(),
             own_files: Vec::new(),
             network: false,
             deny_services: true,
@@ -185,6 +187,13 @@ impl Sandbox {
         self
     }
 
+    /// A bind below [`OWN_DIR`].
+    pub(crate) fn own_bind(mut self, source: impl Into<PathBuf>, name: &str, writable: bool) -> Self {
+        let target = PathBuf::from(OWN_DIR).join(name);
+        self.own_binds.push(Bind { source: source.into(), target, writable });
+        self
+    }
+
     /// A file below [`OWN_DIR`].
     pub(crate) fn own_file(mut self, name: impl Into<String>, content: impl Into<String>) -> Self {
         self.own_files.push(OwnFile { name: name.into(), content: content.into(), mode: 0o644 });
@@ -220,6 +229,6 @@ impl Sandbox {
                 message: "making a sandbox: only root may do this".to_owned(),
             });
         }
-        self.binds.iter().filter(|b| !b.target.starts_with(OWN_DIR)).try_for_each(Bind::check)
+        self.binds.iter().try_for_each(Bind::check)
     }
 }

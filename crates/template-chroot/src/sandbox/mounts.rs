@@ -16,6 +16,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+use serde::{Deserialize, Serialize};
 
 use super::spec::{Bind, OWN_DIR, Root, Spec};
 
@@ -92,7 +93,27 @@ pub(super) fn clone_binds(binds: &[Bind]) -> Step<Vec<ClonedBind>> {
 
 /// What we had to make in the tree to have something to mount on; it is taken away again afterwards.
 #[derive(Debug, Default)]
-pub(super) struct Placeholders(pub Vec<PathBuf>);
+pub(super) struct Placeholders(pub Vec<Placeholder>);
+
+/// Something made in the tree, and the times of the directory it is in, which are to be restored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Placeholder {
+    path: PathBuf,
+    before: Option<Times>,
+    after: Option<Times>,
+}
+
+/// Access and modification, seconds and nanoseconds.
+type Times = [(i64, i64); 2];
+
+fn times(path: &Path) -> Option<Times> {
+    let m = fs::symlink_metadata(path).ok()?;
+    Some([(m.atime(), m.atime_nsec()), (m.mtime(), m.mtime_nsec())])
+}
+
+fn parent_times(path: &Path) -> Option<Times> {
+    times(path.parent()?)
+}
 
 impl Placeholders {
     /// Makes sure that something is there to mount a directory or a file on, and returns where it really is.
@@ -104,7 +125,7 @@ impl Placeholders {
         match fs::metadata(&target) {
             Ok(found) if found.is_dir() == directory => {
                 if !directory && is_placeholder(&found) {
-                    self.note(&target);
+                    self.note(&target, None);
                 }
                 Ok(target)
             }
@@ -113,6 +134,7 @@ impl Placeholders {
                 Err(io::Error::from(kind)).step("mounting on", target)
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let before = parent_times(&target);
                 if directory {
                     fs::DirBuilder::new().mode(0o755).create(&target)
                 } else {
@@ -124,17 +146,17 @@ impl Placeholders {
                         .map(drop)
                 }
                 .step("making a place to mount on", &target)?;
-                self.note(&target);
+                self.note(&target, before);
                 Ok(target)
             }
             Err(e) => Err(e).step("mounting on", target),
         }
     }
 
-    fn note(&mut self, target: &Path) {
+    fn note(&mut self, target: &Path, before: Option<Times>) {
         // what is on a file system of our own vanishes with it
-        if !OWN_MOUNTS.iter().any(|own| target.starts_with(own)) {
-            self.0.push(target.to_owned());
+        if !OWN_MOUNTS.iter().any(|own| target.starts_with(own) && target != Path::new(own)) {
+            self.0.push(Placeholder { path: target.to_owned(), before, after: parent_times(target) });
         }
     }
 }
@@ -148,10 +170,15 @@ fn is_placeholder(metadata: &fs::Metadata) -> bool {
 }
 
 /// Takes the placeholders away, unless a package has made something of them.
-pub(super) fn remove_placeholders(paths: &[PathBuf]) -> Vec<(PathBuf, io::Error)> {
+pub(super) fn remove_placeholders(placeholders: &[Placeholder]) -> Vec<(PathBuf, io::Error)> {
     let mut failed = Vec::new();
-    for path in paths.iter().rev() {
+    for Placeholder { path, before, after } in placeholders.iter().rev() {
         while umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW).is_ok() {}
+        // only if nobody else has changed the directory meanwhile
+        let restore = before.filter(|_| {
+            let modified = |times: &Option<Times>| times.map(|t| t[1]);
+            modified(after).is_some() && modified(after) == modified(&parent_times(path))
+        });
         let removed = match fs::symlink_metadata(path) {
             Ok(m) if m.is_dir() => match fs::remove_dir(path) {
                 Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
@@ -162,11 +189,25 @@ pub(super) fn remove_placeholders(paths: &[PathBuf]) -> Vec<(PathBuf, io::Error)
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(e),
         };
+        let removed = removed.and_then(|()| restore_times(path, restore));
         if let Err(e) = removed {
             failed.push((path.clone(), e));
         }
     }
     failed
+}
+
+fn restore_times(path: &Path, times: Option<Times>) -> io::Result<()> {
+    let (Some(parent), Some([access, modification])) = (path.parent(), times) else { return Ok(()) };
+    let spec = |(seconds, nanoseconds)| nix::sys::time::TimeSpec::new(seconds, nanoseconds);
+    nix::sys::stat::utimensat(
+        nix::fcntl::AT_FDCWD,
+        parent,
+        &spec(access),
+        &spec(modification),
+        nix::sys::stat::UtimensatFlags::NoFollowSymlink,
+    )
+    .map_err(Into::into)
 }
 
 /// Follows symbolic links, also where the last ones lead to something that is not there (yet).
@@ -495,7 +536,8 @@ mod tests {
         write_file(&kept, b"", 0o755).unwrap();
         let full = root.join("full");
         fs::create_dir_all(full.join("x")).unwrap();
-        let failed = remove_placeholders(&[a.clone(), b.clone(), kept.clone(), full.clone()]);
+        let made = |path: &PathBuf| Placeholder { path: path.clone(), before: None, after: None };
+        let failed = remove_placeholders(&[&a, &b, &kept, &full].map(made));
         assert!(failed.is_empty(), "{failed:?}");
         assert!(!a.exists() && !b.exists() && kept.exists() && full.exists());
     }

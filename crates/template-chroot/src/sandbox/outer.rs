@@ -11,7 +11,7 @@ use std::io::{self, BufRead, BufReader};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use nix::mount::{MsFlags, mount};
@@ -105,10 +105,10 @@ fn attend(mut child: Child, inner: UnixStream, report: &Reporter) {
         }),
     }
     // one JSON array a line; the last one is complete
-    let mut made: Vec<PathBuf> = Vec::new();
+    let mut made: Vec<mounts::Placeholder> = Vec::new();
     for line in BufReader::new(inner).lines().map_while(Result::ok) {
-        if let Ok(paths) = serde_json::from_str(&line) {
-            made = paths;
+        if let Ok(placeholders) = serde_json::from_str(&line) {
+            made = placeholders;
         }
     }
     for (path, error) in mounts::remove_placeholders(&made) {

@@ -104,7 +104,7 @@ impl Sandbox {
         let spec = Spec {
             parent: std::process::id() as i32,
             root: absolute(&self.root)?,
-            binds: self.binds.iter().map(absolute_bind).collect::<Result<_>>()?,
+            binds: self.own_binds.iter().chain(&self.binds).map(absolute_bind).collect::<Result<_>>()?,
             own_files: self.own_files.clone(),
             network: self.network,
             deny_services: self.deny_services,

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # Doing what was planned
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::plan::{Action, Mark, Operation, Plan};
+use super::resolve::Wanted;
+use super::simulate::{Progress, Uri, failed_packages, reasons};
+use super::status::Status;
+use super::transaction::{Event, Transaction, fetch_error};
+use crate::error::{ChrootError, Result};
+use crate::sandbox::STATUS_FD;
+
+/// How much output an error quotes.
+const TAIL_LINES: usize = 20;
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Of this document's format.
+    pub version: u32,
+    /// Of the plan that was applied.
+    pub plan_digest: String,
+    /// Everything was as asked for already.
+    pub nothing_to_do: bool,
+    /// The changes.
+    pub actions: Vec<Action>,
+    /// Changes of what counts as asked for.
+    pub marks: Vec<Mark>,
+    /// In bytes.
+    pub downloaded: u64,
+    /// How many packages are installed now.
+    pub packages: usize,
+    /// Over package names, versions, states and marks, now.
+    pub state_digest: String,
+    /// How long it took.
+    pub seconds: Times,
+}
+
+/// Seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Times {
+    /// Refreshing package lists.
+    pub refresh: f64,
+    /// Fetching packages.
+    pub fetch: f64,
+    /// The transaction itself.
+    pub install: f64,
+    /// Checking the result.
+    pub verify: f64,
+}
+
+impl Transaction<'_> {
+    /// Does what was planned, if it still is what would be planned now. Not atomic: after an error the tree is to be
+    /// thrown away.
+    pub fn apply(&mut self, plan: &Plan) -> Result<Report> {
+        plan.ensure_allowed()?;
+        let (status, _) = self.read_status()?;
+        let uris = self.confirm(plan, &status)?;
+        let wanted = self.wanted(&status);
+        let mut seconds = Times { refresh: self.refresh_time.as_secs_f64(), ..Times::default() };
+        let mut downloaded = 0;
+        if !plan.nothing_to_do {
+            let begin = Instant::now();
+            if !plan.actions.is_empty() && uris.iter().any(Uri::remote) {
+                self.fetch(&wanted, plan)?;
+                downloaded = plan.download_size;
+            }
+            seconds.fetch = begin.elapsed().as_secs_f64();
+            let begin = Instant::now();
+            self.install(&wanted, plan)?;
+            seconds.install = begin.elapsed().as_secs_f64();
+        }
+        (self.sink)(Event::Step("checking the result"));
+        let begin = Instant::now();
+        let (status, audit) = self.read_status()?;
+        verify(plan, &status, &audit)?;
+        seconds.verify = begin.elapsed().as_secs_f64();
+        Ok(Report {
+            version: 1,
+            plan_digest: plan.digest.clone(),
+            nothing_to_do: plan.nothing_to_do,
+            actions: plan.actions.clone(),
+            marks: plan.marks.clone(),
+            downloaded,
+            packages: status.packages.iter().filter(|p| p.installed()).count(),
+            state_digest: status.digest(),
+            seconds,
+        })
+    }
+
+    /// Makes sure that the plan is what would be planned now; returns what there is to fetch.
+    fn confirm(&mut self, plan: &Plan, status: &Status) -> Result<Vec<Uri>> {
+        // the lists are ours alone, so with the same packages installed the outcome is the same
+        if let Some((planned, uris)) = &self.planned
+            && planned == plan
+            && planned.base.digest == status.digest()
+        {
+            return Ok(uris.clone());
+        }
+        let now = self.plan()?;
+        now.ensure_allowed()?;
+        plan.ensure_same(&now)?;
+        Ok(self.planned.as_ref().map(|(_, uris)| uris.clone()).unwrap_or_default())
+    }
+
+    fn fetch(&mut self, wanted: &Wanted, plan: &Plan) -> Result<()> {
+        (self.sink)(Event::Step("fetching packages"));
+        let mut argv = vec!["apt-get".to_owned()];
+        argv.extend(self.options("all", true));
+        argv.extend(self.real_arguments(wanted, plan, true));
+        let sandbox = self.sandbox(true);
+        let (captured, _) = self.listen(&sandbox, &argv)?;
+        if captured.exit.success() {
+            return Ok(());
+        }
+        Err(fetch_error("fetching packages", &captured))
+    }
+
+    /// The transaction: marks, then one run of apt-get.
+    fn install(&mut self, wanted: &Wanted, plan: &Plan) -> Result<()> {
+        (self.sink)(Event::Step("installing packages"));
+        // before anything is removed, not only what is marked in the end
+        let mut script = String::from("set -e\n");
+        for (verb, names) in [("auto", &wanted.mark_auto), ("manual", &wanted.mark_manual)] {
+            if !names.is_empty() {
+                let mut argv = vec!["apt-mark".to_owned()];
+                argv.extend(self.options("all", false));
+                argv.push(verb.to_owned());
+                argv.extend(names.iter().cloned());
+                script.push_str(&shell_line(&argv));
+            }
+        }
+        if !plan.actions.is_empty() {
+            script.push_str("exec apt-get \"$@\"\n");
+        }
+        let mut argv = vec!["sh".to_owned(), "-c".to_owned(), script, "sh".to_owned()];
+        argv.extend(self.real_arguments(wanted, plan, false));
+        let sandbox = self.sandbox(false);
+        let (captured, failures) = self.listen(&sandbox, &argv)?;
+        if captured.exit.success() {
+            return Ok(());
+        }
+        Err(package_error(&captured.text(), &captured.errors(), &failures, captured.exit.signal))
+    }
+
+    fn real_arguments(&self, wanted: &Wanted, plan: &Plan, download_only: bool) -> Vec<String> {
+        let mut arguments = self.install_arguments(wanted);
+        if plan.actions.iter().any(|a| a.operation == Operation::Downgrade) {
+            arguments.push("--allow-downgrades".to_owned());
+        }
+        let mut options = vec![
+            format!("APT::Status-Fd={STATUS_FD}"),
+            "DPkg::Options::=--force-confdef".to_owned(),
+            "DPkg::Options::=--force-confold".to_owned(),
+        ];
+        if self.request.unsafe_io {
+            options.push("DPkg::Options::=--force-unsafe-io".to_owned());
+        }
+        arguments.extend(options.into_iter().flat_map(|option| ["-o".to_owned(), option]));
+        if download_only {
+            arguments.push("--download-only".to_owned());
+        }
+        arguments.push("install".to_owned());
+        arguments.extend(wanted.arguments.iter().cloned());
+        arguments
+    }
+}
+
+/// Checks from dpkg's own records that all is as planned.
+fn verify(plan: &Plan, status: &Status, audit: &str) -> Result<()> {
+    let failed = |package: &str, what: String| {
+        Err(ChrootError::PackageFailed {
+            package: Some(package.to_owned()),
+            message: format!("'{package}': {what}"),
+        })
+    };
+    for action in &plan.actions {
+        let name = &action.package;
+        let found = status.get(&format!("{name}:{}", action.architecture)).filter(|p| {
+            // `get` also finds a package that was of no architecture and now is
+            p.architecture == action.architecture || action.operation != Operation::Remove
+        });
+        match (found, &action.new_version) {
+            (None, None) => {}
+            (Some(package), None) => return failed(name, format!("is not removed: '{}'", package.status)),
+            (None, Some(_)) => return failed(name, "is not installed".to_owned()),
+            (Some(package), Some(version)) => {
+                if !package.installed() {
+                    return failed(name, format!("is not installed properly: '{}'", package.status));
+                }
+                if package.version != *version {
+                    return failed(
+                        name,
+                        format!("is installed in version {}, planned was {version}", package.version),
+                    );
+                }
+            }
+        }
+    }
+    if !audit.is_empty() {
+        return Err(ChrootError::PackageFailed {
+            package: None,
+            message: format!("dpkg --audit complains: {audit}"),
+        });
+    }
+    Ok(())
+}
+
+/// What failed, in whose words.
+fn package_error(stdout: &str, stderr: &str, failures: &[Progress], signal: Option<i32>) -> ChrootError {
+    let mut named = failed_packages(stderr);
+    for failure in failures {
+        if let Progress::Failed { package, .. } = failure {
+            let package = package.split([':', '_']).next().unwrap_or(package);
+            let package = package.rsplit('/').next().unwrap_or(package).to_owned();
+            if !package.is_empty() && !named.contains(&package) {
+                named.push(package);
+            }
+        }
+    }
+    let what = match (named.as_slice(), signal) {
+        (_, Some(signal)) => format!("the package manager was killed by signal {signal}"),
+        ([], None) => format!("installing packages: {}", reasons(stdout, stderr)),
+        ([one], None) => format!("'{one}' failed"),
+        (several, None) => {
+            let quoted: Vec<String> = several.iter().map(|name| format!("'{name}'")).collect();
+            format!("{} failed", quoted.join(", "))
+        }
+    };
+    let mut message = what;
+    for (name, text) in [("output", stdout), ("errors", stderr)] {
+        let tail = tail(text);
+        if !tail.is_empty() {
+            message.push_str(&format!("\nend of its {name}:\n{tail}"));
+        }
+    }
+    ChrootError::PackageFailed { package: named.into_iter().next(), message }
+}
+
+fn tail(text: &str) -> String {
+    let mut lines: VecDeque<&str> = VecDeque::with_capacity(TAIL_LINES + 1);
+    for line in text.lines().filter(|l| !l.trim().is_empty()) {
+        lines.push_back(line);
+        if lines.len() > TAIL_LINES {
+            lines.pop_front();
+        }
+    }
+    lines.iter().map(|l| format!("  {l}")).collect::<Vec<_>>().join("\n")
+}
+
+/// A command for sh, each word quoted.
+fn shell_line(argv: &[String]) -> String {
+    let words: Vec<String> = argv.iter().map(|a| format!("'{}'", a.replace('\'', "'\\''"))).collect();
+    words.join(" ") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::AskedBy;
+    use super::*;
+
+    fn action(operation: Operation, package: &str, version: Option<&str>) -> Action {
+        Action {
+            operation,
+            package: package.into(),
+            architecture: "amd64".into(),
+            old_version: None,
+            new_version: version.map(str::to_owned),
+            asked_by: AskedBy::Request,
+            origin: None,
+            size: None,
+            installed_size: None,
+            sha256: None,
+        }
+    }
+
+    #[test]
+    fn results_are_verified() {
+        let status = Status::parse(
+            "Package: good\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n\n\
+             Package: half\nStatus: install ok half-configured\nArchitecture: amd64\nVersion: 1\n\n\
+             Package: rest\nStatus: deinstall ok config-files\nArchitecture: amd64\nVersion: 1\n",
+            "",
+            "amd64",
+        );
+        let table = [
+            (action(Operation::Install, "good", Some("1")), None),
+            (
+                action(Operation::Install, "good", Some("2")),
+                Some("'good': is installed in version 1, planned was 2"),
+            ),
+            (
+                action(Operation::Install, "half", Some("1")),
+                Some("'half': is not installed properly: 'install ok half-configured'"),
+            ),
+            (action(Operation::Install, "absent", Some("1")), Some("'absent': is not installed")),
+            (action(Operation::Remove, "absent", None), None),
+            (
+                action(Operation::Remove, "rest", None),
+                Some("'rest': is not removed: 'deinstall ok config-files'"),
+            ),
+            (action(Operation::Remove, "good", None), Some("'good': is not removed: 'install ok installed'")),
+        ];
+        for (action, expected) in table {
+            let plan = Plan::new(&status, vec![action], vec![], 0, vec![], vec![]);
+            let got = verify(&plan, &status, "").err().map(|e| e.to_string());
+            assert_eq!(got.as_deref(), expected);
+        }
+        let empty = Plan::new(&status, vec![], vec![], 0, vec![], vec![]);
+        assert_eq!(verify(&empty, &status, "half is half").unwrap_err().exit_code(), 6);
+    }
+
+    #[test]
+    fn failures_name_the_package_and_quote_it() {
+        let error = package_error(
+            "Setting up bad (1.0) ...\nI shall fail\n",
+            "dpkg: error processing package bad (--configure):\n installed bad package post-installation script subprocess returned error exit status 1\nE: Sub-process /usr/bin/dpkg returned an error code (1)\n",
+            &[Progress::Failed { package: "bad".into(), message: String::new() }],
+            None,
+        );
+        let text = error.to_string();
+        assert!(text.starts_with("'bad' failed\n") && text.contains("  I shall fail"), "{text}");
+        assert!(matches!(error, ChrootError::PackageFailed { package: Some(p), .. } if p == "bad"));
+    }
+
+    #[test]
+    fn shell_words_are_quoted() {
+        assert_eq!(shell_line(&["a".into(), "b'c d".into()]), "'a' 'b'\\''c d'\n");
+    }
+}

@@ -1,0 +1,485 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # The plan
+//!
+//! What a transaction would do, computed before anything is touched. Serialises to a JSON document of its own version;
+//! its digest covers the state it starts from and every change, so the same digest means the same result.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::status::Status;
+use crate::error::{ChrootError, Refusal, Result};
+
+/// The version of the JSON document.
+const PLAN_VERSION: u32 = 1;
+
+/// What a transaction would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// Of this document's format.
+    pub version: u32,
+    /// Identifies the state it starts from and all changes.
+    pub digest: String,
+    /// What it starts from.
+    pub base: Base,
+    /// Everything is as asked for already.
+    pub nothing_to_do: bool,
+    /// The changes, removals first.
+    pub actions: Vec<Action>,
+    /// Changes of what counts as asked for.
+    pub marks: Vec<Mark>,
+    /// In bytes, what is not in the archive cache yet.
+    pub download_size: u64,
+    /// In bytes, by what the packages say of themselves.
+    pub installed_size_change: i64,
+    /// Changes that policy does not allow; such a plan cannot be applied.
+    pub refusals: Vec<Refusal>,
+    /// Worth knowing, but no obstacle.
+    pub notes: Vec<String>,
+}
+
+/// The state that a plan starts from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Base {
+    /// Over package names, versions, states and marks.
+    pub digest: String,
+    /// How many packages are installed.
+    pub packages: usize,
+    /// dpkg's native architecture.
+    pub architecture: String,
+}
+
+/// What happens to one package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Action {
+    /// What happens.
+    pub operation: Operation,
+    /// To which package.
+    pub package: String,
+    /// Of which architecture.
+    pub architecture: String,
+    /// What is installed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_version: Option<String>,
+    /// What will be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_version: Option<String>,
+    /// Why.
+    pub asked_by: AskedBy,
+    /// Where the new version is from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// Of the archive, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Of what it installs, in bytes, by its own account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installed_size: Option<u64>,
+    /// Of the archive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// What happens to a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Operation {
+    /// It goes, with its configuration.
+    Remove,
+    /// It comes.
+    Install,
+    /// A newer version replaces it.
+    Upgrade,
+    /// An older version replaces it.
+    Downgrade,
+    /// The same version replaces it.
+    Reinstall,
+}
+
+impl Operation {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Remove => "remove",
+            Self::Install => "install",
+            Self::Upgrade => "upgrade",
+            Self::Downgrade => "downgrade",
+            Self::Reinstall => "reinstall",
+        }
+    }
+}
+
+/// Why something happens to a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AskedBy {
+    /// It was named.
+    Request,
+    /// Something that comes needs it.
+    Dependency,
+    /// Nothing needs it any more.
+    AutoRemove,
+    /// Something else that happens makes it go.
+    Consequence,
+}
+
+impl AskedBy {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Request => "you",
+            Self::Dependency => "dependency",
+            Self::AutoRemove => "not needed",
+            Self::Consequence => "consequence",
+        }
+    }
+}
+
+/// Where a package is from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "kind")]
+pub enum Origin {
+    /// A repository that the tree knows.
+    Repository {
+        /// In apt's words: `Debian:12.5/stable`.
+        label: String,
+    },
+    /// A repository folder of the request.
+    Folder {
+        /// On the host.
+        path: PathBuf,
+    },
+    /// A file of the request.
+    File {
+        /// On the host.
+        path: PathBuf,
+    },
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Repository { label } if label.is_empty() => f.write_str("repository"),
+            // several repositories may have it; the first is used
+            Self::Repository { label } => f.write_str(label.split(',').next().unwrap_or(label)),
+            Self::Folder { path } | Self::File { path } => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// A change of what counts as asked for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mark {
+    /// The package.
+    pub package: String,
+    /// Whether it may go when nothing needs it.
+    pub auto: bool,
+}
+
+impl Plan {
+    pub(crate) fn new(
+        status: &Status,
+        mut actions: Vec<Action>,
+        marks: Vec<Mark>,
+        download_size: u64,
+        refusals: Vec<Refusal>,
+        notes: Vec<String>,
+    ) -> Self {
+        actions.sort_by(|a, b| {
+            (a.operation, &a.package, &a.architecture).cmp(&(b.operation, &b.package, &b.architecture))
+        });
+        let base = Base {
+            digest: status.digest(),
+            packages: status.packages.iter().filter(|p| p.installed()).count(),
+            architecture: status.architecture.clone(),
+        };
+        let installed_size_change = actions
+            .iter()
+            .map(|a| {
+                let size = |bytes: Option<u64>| i64::try_from(bytes.unwrap_or(0)).unwrap_or(0);
+                let old = status.get(&format!("{}:{}", a.package, a.architecture));
+                let old = size(old.and_then(|p| p.installed_size).map(|kib| kib * 1024));
+                if a.operation == Operation::Remove { -old } else { size(a.installed_size) - old }
+            })
+            .sum();
+        Self {
+            version: PLAN_VERSION,
+            digest: digest(&base, &actions, &marks),
+            nothing_to_do: actions.is_empty() && marks.is_empty() && refusals.is_empty(),
+            base,
+            actions,
+            marks,
+            download_size,
+            installed_size_change,
+            refusals,
+            notes,
+        }
+    }
+
+    /// An error if policy refuses any of it.
+    pub fn ensure_allowed(&self) -> Result<()> {
+        if self.refusals.is_empty() {
+            return Ok(());
+        }
+        Err(ChrootError::PolicyRefused { refusals: self.refusals.clone() })
+    }
+
+    /// An error if `now`, planned just before it is done, is not this plan.
+    pub(crate) fn ensure_same(&self, now: &Self) -> Result<()> {
+        if self.version != PLAN_VERSION {
+            return Err(ChrootError::usage(format!(
+                "the plan has format version {}, known is {PLAN_VERSION}",
+                self.version
+            )));
+        }
+        if self.digest == now.digest {
+            return Ok(());
+        }
+        let describe = |a: &Action| {
+            let version = a.new_version.as_deref().or(a.old_version.as_deref()).unwrap_or_default();
+            format!("{} {} {version}", a.operation.word(), a.package)
+        };
+        let set = |plan: &Self| plan.actions.iter().map(describe).collect::<BTreeSet<_>>();
+        let (then, today) = (set(self), set(now));
+        let difference = if self.base.digest != now.base.digest {
+            "the packages of the tree are not those it was made for".to_owned()
+        } else if let Some(gone) = then.difference(&today).next() {
+            format!("'{gone}' is not what would happen now")
+        } else if let Some(new) = today.difference(&then).next() {
+            format!("'{new}' would happen now, too")
+        } else {
+            "packages have another content now".to_owned()
+        };
+        Err(ChrootError::PlanChanged { message: format!("the plan does not fit: {difference}") })
+    }
+}
+
+/// Over everything that determines the result, and nothing of the machine it is computed on.
+fn digest(base: &Base, actions: &[Action], marks: &[Mark]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(format!("plan {PLAN_VERSION}\nbase {}\n", base.digest));
+    for a in actions {
+        let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        hash.update(format!(
+            "{} {} {} {} {} {}\n",
+            a.operation.word(),
+            a.package,
+            a.architecture,
+            or_dash(&a.old_version),
+            or_dash(&a.new_version),
+            or_dash(&a.sha256)
+        ));
+    }
+    let sorted: BTreeSet<&Mark> = marks.iter().collect();
+    for mark in sorted {
+        hash.update(format!("mark {} {}\n", mark.package, if mark.auto { "auto" } else { "manual" }));
+    }
+    format!("sha256:{:x}", hash.finalize())
+}
+
+/// The plan as a table for people.
+pub fn render_table(plan: &Plan) -> String {
+    let mut rows: Vec<[String; 6]> =
+        vec![["action", "package", "version", "from", "asked by", "size"].map(str::to_owned)];
+    for a in &plan.actions {
+        let version = match (&a.old_version, &a.new_version) {
+            (Some(old), Some(new)) if old != new => format!("{old} -> {new}"),
+            (_, Some(new)) => new.clone(),
+            (old, None) => old.clone().unwrap_or_default(),
+        };
+        let package = if a.architecture == plan.base.architecture || a.architecture == "all" {
+            a.package.clone()
+        } else {
+            format!("{}:{}", a.package, a.architecture)
+        };
+        rows.push([
+            a.operation.word().to_owned(),
+            package,
+            version,
+            a.origin.as_ref().map(ToString::to_string).unwrap_or_default(),
+            a.asked_by.word().to_owned(),
+            a.size.map(|size| bytes(size as i64)).unwrap_or_default(),
+        ]);
+    }
+    let mut out = String::new();
+    if rows.len() > 1 {
+        let width = |column: usize| rows.iter().map(|r| r[column].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..6).map(width).collect();
+        for row in &rows {
+            let mut line = String::from(" ");
+            for (column, cell) in row.iter().enumerate() {
+                let pad = " ".repeat(widths[column].saturating_sub(cell.chars().count()));
+                // numbers to the right
+                let cell = if column == 5 { format!("{pad}{cell}") } else { format!("{cell}{pad}") };
+                line.push_str(&format!(" {cell} "));
+            }
+            out.push_str(line.trim_end());
+            out.push('\n');
+        }
+    }
+    out.push_str(&summary(plan));
+    out.push('\n');
+    for refusal in &plan.refusals {
+        out.push_str(&format!("refused: {refusal}\n  hint: {}\n", refusal.way_out));
+    }
+    for note in &plan.notes {
+        out.push_str(&format!("note: {note}\n"));
+    }
+    out
+}
+
+fn summary(plan: &Plan) -> String {
+    if plan.nothing_to_do {
+        return "nothing to do".to_owned();
+    }
+    let count = |operation| plan.actions.iter().filter(|a| a.operation == operation).count();
+    let mut parts: Vec<String> = [
+        (Operation::Install, "to install"),
+        (Operation::Upgrade, "to upgrade"),
+        (Operation::Downgrade, "to downgrade"),
+        (Operation::Reinstall, "to reinstall"),
+        (Operation::Remove, "to remove"),
+    ]
+    .into_iter()
+    .filter(|(operation, _)| count(*operation) > 0)
+    .map(|(operation, what)| format!("{} {what}", count(operation)))
+    .collect();
+    for (auto, what) in [(true, "to mark automatic"), (false, "to mark manual")] {
+        match plan.marks.iter().filter(|m| m.auto == auto).count() {
+            0 => {}
+            n => parts.push(format!("{n} {what}")),
+        }
+    }
+    let size = match plan.installed_size_change {
+        0 => String::new(),
+        change if change > 0 => format!(", {} more on disk", bytes(change)),
+        change => format!(", {} less on disk", bytes(-change)),
+    };
+    let download = match plan.download_size {
+        0 => String::new(),
+        size => format!("; {} to download", bytes(size as i64)),
+    };
+    format!("{}{download}{size}", parts.join(", "))
+}
+
+/// As apt prints sizes.
+fn bytes(size: i64) -> String {
+    let mut value = size as f64;
+    for unit in ["B", "kB", "MB"] {
+        if value < 1000.0 {
+            return if unit == "B" || value >= 100.0 {
+                format!("{value:.0} {unit}")
+            } else {
+                format!("{value:.1} {unit}")
+            };
+        }
+        value /= 1000.0;
+    }
+    format!("{value:.1} GB")
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&render_table(self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn install(package: &str, version: &str) -> Action {
+        Action {
+            operation: Operation::Install,
+            package: package.into(),
+            architecture: "amd64".into(),
+            old_version: None,
+            new_version: Some(version.into()),
+            asked_by: AskedBy::Request,
+            origin: Some(Origin::Repository { label: "Debian:12.5/stable, Other".into() }),
+            size: Some(152_412),
+            installed_size: Some(400_000),
+            sha256: None,
+        }
+    }
+
+    fn remove(package: &str, version: &str) -> Action {
+        Action {
+            operation: Operation::Remove,
+            old_version: Some(version.into()),
+            new_version: None,
+            origin: None,
+            size: None,
+            installed_size: None,
+            ..install(package, version)
+        }
+    }
+
+    fn plan(actions: Vec<Action>) -> Plan {
+        let status = Status::parse(
+            "Package: nano\nStatus: install ok installed\nArchitecture: amd64\nVersion: 7\nInstalled-Size: 100\n",
+            "",
+            "amd64",
+        );
+        Plan::new(&status, actions, vec![], 152_412, vec![], vec![])
+    }
+
+    #[test]
+    fn plans_print_as_a_table() {
+        let plan = plan(vec![install("htop", "3.2.2-2"), remove("nano", "7")]);
+        assert_eq!(
+            render_table(&plan),
+            "  action   package  version  from                asked by    size\n\
+             \u{20} remove   nano     7                            you\n\
+             \u{20} install  htop     3.2.2-2  Debian:12.5/stable  you       152 kB\n\
+             1 to install, 1 to remove; 152 kB to download, 298 kB more on disk\n"
+        );
+    }
+
+    #[test]
+    fn the_digest_is_of_the_result() {
+        let a = plan(vec![install("htop", "1"), remove("nano", "7")]);
+        let mut other = install("htop", "1");
+        other.origin = None;
+        other.size = None;
+        let b = plan(vec![remove("nano", "7"), other]);
+        assert_eq!(a.digest, b.digest);
+        assert!(a.ensure_same(&b).is_ok());
+        let c = plan(vec![install("htop", "2"), remove("nano", "7")]);
+        assert_eq!(
+            a.ensure_same(&c).unwrap_err().to_string(),
+            "the plan does not fit: 'install htop 1' is not what would happen now"
+        );
+    }
+
+    #[test]
+    fn plans_survive_json() {
+        let a = plan(vec![install("htop", "1"), remove("nano", "7")]);
+        let json = serde_json::to_string(&a).unwrap();
+        assert!(json.contains("\"nothingToDo\":false") && json.contains("\"askedBy\":\"request\""), "{json}");
+        assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), a);
+        assert_eq!(plan(vec![]).to_string().lines().next(), Some("nothing to do"));
+    }
+
+    #[test]
+    fn sizes_read_well() {
+        let table = [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (152_412, "152 kB"),
+            (12_345_678, "12.3 MB"),
+            (2_000_000_000, "2.0 GB"),
+        ];
+        for (size, expected) in table {
+            assert_eq!(bytes(size), expected);
+        }
+    }
+}

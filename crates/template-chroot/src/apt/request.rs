@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # What is asked for
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::error::{ChrootError, Result};
+use crate::sandbox::Bind;
+
+/// A package to be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Add {
+    /// From the repositories of the tree, or from a [repository folder](TransactionRequest::repos).
+    Package {
+        /// Its name.
+        name: String,
+        /// Exactly this one; else what is installed will do, and else the candidate of apt.
+        version: Option<String>,
+    },
+    /// A file; where its version is installed already, it is installed again, because its content may differ.
+    Deb(PathBuf),
+}
+
+/// `PKG`, `PKG=VERSION` or `PATH.deb` (anything that ends in `.deb`).
+impl FromStr for Add {
+    type Err = ChrootError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if text.ends_with(".deb") {
+            return Ok(Self::Deb(text.into()));
+        }
+        let (name, version) = text.split_once('=').map_or((text, None), |(n, v)| (n, Some(v)));
+        check_name(name)?;
+        if let Some(version) = version {
+            check_version(version)?;
+        }
+        Ok(Self::Package { name: name.to_owned(), version: version.map(str::to_owned) })
+    }
+}
+
+/// How the package lists are brought up to date before anything is resolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UpdateMode {
+    /// Local sources; the others too when the tree has no lists of them.
+    #[default]
+    Auto,
+    /// Local sources (`file:`) only.
+    Local,
+    /// All of them.
+    All,
+    /// Only the repository folders of the request.
+    None,
+}
+
+impl FromStr for UpdateMode {
+    type Err = ChrootError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "local" => Ok(Self::Local),
+            "all" => Ok(Self::All),
+            "none" => Ok(Self::None),
+            _ => Err(ChrootError::usage(format!("'{text}' is none of auto, local, all, none"))),
+        }
+    }
+}
+
+/// What is asked for. All lists may be empty.
+#[derive(Debug, Clone, Default)]
+pub struct TransactionRequest {
+    /// Packages to be there.
+    pub add: Vec<Add>,
+    /// Packages to go, with their configuration.
+    pub remove: Vec<String>,
+    /// Packages that nobody needs for themselves any more: they go with [`auto_remove`](Self::auto_remove) when nothing
+    /// else needs them.
+    pub mark_auto: Vec<String>,
+    /// Remove what nothing needs any more; recommending or suggesting is not needing.
+    pub auto_remove: bool,
+    /// Installed packages whose version may change.
+    pub allow_upgrade: Vec<String>,
+    /// Packages to be installed again even in the version that is installed (they are to be in `add` as well).
+    pub reinstall: Vec<String>,
+    /// Repository folders of the host (a flat one with Packages, or one with dists/), trusted for this run only.
+    pub repos: Vec<PathBuf>,
+    /// What the sources of the tree need besides, such as isar-apt at `/isar-apt`.
+    pub binds: Vec<Bind>,
+    /// How the package lists are brought up to date.
+    pub update: UpdateMode,
+    /// Use the archive cache of the tree and leave there what was fetched; else the tree's cache is not touched.
+    pub keep_debs: bool,
+    /// Let dpkg do without fsync: for a tree that is thrown away when the machine fails.
+    pub unsafe_io: bool,
+    /// Where to put package lists and archives meanwhile; default: the directory for temporary files.
+    pub scratch_dir: Option<PathBuf>,
+}
+
+impl TransactionRequest {
+    /// Looks for what makes no sense in itself.
+    pub fn check(&self) -> Result<()> {
+        let mut added = BTreeSet::new();
+        for add in &self.add {
+            if let Add::Package { name, version } = add {
+                check_name(name)?;
+                version.as_deref().map_or(Ok(()), check_version)?;
+                added.insert(name.as_str());
+            }
+        }
+        for name in
+            [&self.remove, &self.mark_auto, &self.allow_upgrade, &self.reinstall].into_iter().flatten()
+        {
+            check_name(name)?;
+        }
+        for (other, what) in [(&self.remove, "removed"), (&self.mark_auto, "marked automatic")] {
+            if let Some(name) = other.iter().find(|name| added.contains(name.as_str())) {
+                return Err(ChrootError::usage(format!("'{name}' is to be added and to be {what}")));
+            }
+        }
+        self.binds.iter().try_for_each(Bind::check)
+    }
+}
+
+/// Policy 5.6.1, and an architecture. Nothing that apt would take for an option, a pattern or a task.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let (base, architecture) = name.split_once(':').map_or((name, None), |(n, a)| (n, Some(a)));
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let good = base.starts_with(plain)
+        && base.chars().all(|c| plain(c) || "+-.".contains(c))
+        && !base.ends_with('-')
+        && architecture.is_none_or(|a| !a.is_empty() && a.chars().all(|c| plain(c) || c == '-'));
+    if good { Ok(()) } else { Err(ChrootError::usage(format!("'{name}' is not the name of a package"))) }
+}
+
+/// Policy 5.6.12.
+pub(crate) fn check_version(version: &str) -> Result<()> {
+    let good = version.starts_with(|c: char| c.is_ascii_digit())
+        && version.chars().all(|c| c.is_ascii_alphanumeric() || ".+-~:".contains(c));
+    if good {
+        Ok(())
+    } else {
+        Err(ChrootError::usage(format!("'{version}' is not the version of a package")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn additions_are_parsed() {
+        let package = |name: &str, version: Option<&str>| {
+            Some(Add::Package { name: name.into(), version: version.map(str::to_owned) })
+        };
+        let table = [
+            ("htop", package("htop", None)),
+            ("g++", package("g++", None)),
+            ("htop=3.2.2-2", package("htop", Some("3.2.2-2"))),
+            ("vim=2:9.0~rc1+dfsg-1", package("vim", Some("2:9.0~rc1+dfsg-1"))),
+            ("libc6:i386", package("libc6:i386", None)),
+            ("./x_1_all.deb", Some(Add::Deb("./x_1_all.deb".into()))),
+            ("-o", None),
+            ("Dir=x", None),
+            ("a b", None),
+            ("x^", None),
+            ("x-", None),
+            ("lib.*", None),
+            ("x=", None),
+            ("x=$(id)", None),
+            ("", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(text.parse::<Add>().ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn contradictions_are_found() {
+        let mut request = TransactionRequest { add: vec!["a".parse().unwrap()], ..Default::default() };
+        assert!(request.check().is_ok());
+        request.remove = vec!["a".into()];
+        assert_eq!(request.check().unwrap_err().to_string(), "'a' is to be added and to be removed");
+        request.remove = vec!["--x".into()];
+        assert_eq!(request.check().unwrap_err().exit_code(), 2);
+    }
+}

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # From a request to a plan
+//!
+//! apt simulates, with marks in a file of our own; what comes out is classified and judged.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::debs::LocalDeb;
+use super::plan::{Action, AskedBy, Mark, Operation, Origin, Plan};
+use super::policy;
+use super::request::Add;
+use super::simulate::{Change, Uri, parse_simulation, parse_uris, reasons};
+use super::status::{Stanza, Status, parse_stanzas};
+use super::transaction::{Event, Transaction};
+use super::version::compare_versions;
+use crate::error::{ChrootError, Result};
+use crate::sandbox::OWN_DIR;
+
+const URIS: &str = "@@ uris";
+
+/// What the request means for the tree as it is.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    /// For `apt-get install`.
+    pub arguments: Vec<String>,
+    pub reinstall: bool,
+    pub mark_auto: BTreeSet<String>,
+    pub mark_manual: BTreeSet<String>,
+    notes: Vec<String>,
+}
+
+impl Transaction<'_> {
+    /// Computes what the transaction would do.
+    pub fn plan(&mut self) -> Result<Plan> {
+        (self.sink)(Event::Step("resolving"));
+        let (status, _) = self.read_status()?;
+        let refusals = policy::check_request(&self.request, &status);
+        if !refusals.is_empty() {
+            return Ok(Plan::new(&status, vec![], vec![], 0, refusals, self.notes.clone()));
+        }
+        let wanted = self.wanted(&status);
+        let (changes, uris) = self.simulate(&status, &wanted)?;
+        let shown = self.show(&changes)?;
+        let actions: Vec<Action> =
+            changes.iter().map(|change| self.action(change, &status, &wanted, &uris, &shown)).collect();
+        let refusals = policy::check_actions(&actions, &self.request, &status);
+        let removed =
+            |name: &String| actions.iter().any(|a| a.operation == Operation::Remove && a.package == *name);
+        let mark = |names: &BTreeSet<String>, auto: bool| -> Vec<Mark> {
+            names.iter().filter(|n| !removed(n)).map(|n| Mark { package: n.clone(), auto }).collect()
+        };
+        let mut marks = mark(&wanted.mark_auto, true);
+        marks.extend(mark(&wanted.mark_manual, false));
+        let download = uris.iter().filter(|u| u.remote()).map(|u| u.size).sum();
+        let mut notes = self.notes.clone();
+        notes.extend(wanted.notes);
+        let plan = Plan::new(&status, actions, marks, download, refusals, notes);
+        self.planned = Some((plan.clone(), uris));
+        Ok(plan)
+    }
+
+    /// What to ask apt for. What is as it should be is not named, so that it is not upgraded.
+    pub(super) fn wanted(&self, status: &Status) -> Wanted {
+        let mut wanted = Wanted::default();
+        let mut debs = self.debs.iter();
+        for add in &self.request.add {
+            match add {
+                Add::Package { name, version } => {
+                    let installed = status.installed(name);
+                    let again = self.request.reinstall.contains(name);
+                    let fits = installed.is_some_and(|p| match version {
+                        Some(version) => compare_versions(&p.version, version).is_eq(),
+                        None => !self.request.allow_upgrade.contains(name),
+                    });
+                    if fits && !again {
+                        if let Some(package) = installed.filter(|p| p.auto) {
+                            wanted.mark_manual.insert(package.name.clone());
+                        }
+                        continue;
+                    }
+                    wanted.reinstall |= fits && again;
+                    wanted.arguments.push(match version {
+                        Some(version) => format!("{name}={version}"),
+                        None => name.clone(),
+                    });
+                }
+                Add::Deb(_) => {
+                    if let Some(deb) = debs.next() {
+                        wanted.reinstall |= status
+                            .installed(&deb.name)
+                            .is_some_and(|p| compare_versions(&p.version, &deb.version).is_eq());
+                        wanted.arguments.push(deb.inside.clone());
+                    }
+                }
+            }
+        }
+        for name in &self.request.remove {
+            if status.get(name).is_some() {
+                wanted.arguments.push(format!("{name}-"));
+            } else {
+                wanted.notes.push(format!("'{name}' is not installed, so it is not removed"));
+            }
+        }
+        for name in &self.request.mark_auto {
+            if let Some(package) = status.installed(name).filter(|p| !p.auto) {
+                wanted.mark_auto.insert(package.name.clone());
+            }
+        }
+        wanted
+    }
+
+    /// Arguments of `apt-get`, the same for the simulation and the real run.
+    pub(super) fn install_arguments(&self, wanted: &Wanted) -> Vec<String> {
+        let mut arguments = self.options("all", false);
+        arguments.extend(["--assume-yes", "--purge"].map(str::to_owned));
+        if wanted.reinstall {
+            arguments.push("--reinstall".to_owned());
+        }
+        if self.request.auto_remove {
+            arguments.extend(
+                [
+                    "--auto-remove",
+                    "-o",
+                    "APT::AutoRemove::RecommendsImportant=0",
+                    "-o",
+                    "APT::AutoRemove::SuggestsImportant=0",
+                ]
+                .map(str::to_owned),
+            );
+        }
+        arguments
+    }
+
+    fn simulate(&mut self, status: &Status, wanted: &Wanted) -> Result<(Vec<Change>, Vec<Uri>)> {
+        if wanted.arguments.is_empty() && !self.request.auto_remove {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let states = status.extended_states(&wanted.mark_auto, &wanted.mark_manual);
+        let mut argv = vec![
+            "sh".to_owned(),
+            "-c".to_owned(),
+            format!("apt-get --simulate \"$@\" || exit; echo '{URIS}'; apt-get --print-uris \"$@\""),
+            "sh".to_owned(),
+        ];
+        argv.extend(self.install_arguments(wanted));
+        // what apt would refuse we want to see, and refuse in our own words
+        argv.extend(["--allow-downgrades", "--allow-remove-essential"].map(str::to_owned));
+        argv.extend(["-o".to_owned(), format!("Dir::State::extended_states={OWN_DIR}/extended_states")]);
+        argv.extend(["-o".to_owned(), format!("Dir::Log={OWN_DIR}/apt")]);
+        argv.extend(["-o", "Debug::NoLocking=1", "install"].map(str::to_owned));
+        argv.extend(wanted.arguments.iter().cloned());
+        let captured = self.sandbox(false).own_file("extended_states", states).capture(&argv)?;
+        let (stdout, stderr) = (captured.text(), captured.errors());
+        let (simulation, uris) = stdout.split_once(URIS).unwrap_or((&stdout, ""));
+        if !captured.exit.success() {
+            log::debug!("apt says: {stdout}{stderr}");
+            return Err(not_solvable(&reasons(simulation, &stderr)));
+        }
+        Ok((parse_simulation(simulation), parse_uris(uris)))
+    }
+
+    /// What the repositories know of the new packages, by name and version.
+    fn show(&mut self, changes: &[Change]) -> Result<BTreeMap<(String, String), Stanza>> {
+        let mut argv = vec!["apt-cache".to_owned()];
+        argv.extend(self.options("all", false));
+        argv.extend(["show", "--no-all-versions"].map(str::to_owned));
+        let options = argv.len();
+        for change in changes {
+            if let (Some(version), false) = (&change.new, change.origin == "local-deb") {
+                let architecture = change.architecture.as_deref().filter(|a| *a != "all");
+                let architecture = architecture.map(|a| format!(":{a}")).unwrap_or_default();
+                argv.push(format!("{}{architecture}={version}", change.package));
+            }
+        }
+        if argv.len() == options {
+            return Ok(BTreeMap::new());
+        }
+        let captured = self.sandbox(false).capture(&argv)?;
+        let key = |stanza: &Stanza| Some((stanza.get("package")?.clone(), stanza.get("version")?.clone()));
+        Ok(parse_stanzas(&captured.text()).into_iter().filter_map(|s| Some((key(&s)?, s))).collect())
+    }
+
+    fn action(
+        &self,
+        change: &Change,
+        status: &Status,
+        wanted: &Wanted,
+        uris: &[Uri],
+        shown: &BTreeMap<(String, String), Stanza>,
+    ) -> Action {
+        let name = &change.package;
+        let qualified = |a: &String| format!("{name}:{a}");
+        let installed = status.get(&change.architecture.as_ref().map_or_else(|| name.clone(), qualified));
+        let architecture = change
+            .architecture
+            .clone()
+            .or_else(|| installed.map(|p| p.architecture.clone()))
+            .unwrap_or_else(|| status.architecture.clone());
+        let mut action = Action {
+            operation: operation(change),
+            package: name.clone(),
+            architecture,
+            old_version: change.old.clone(),
+            new_version: change.new.clone(),
+            asked_by: AskedBy::Request,
+            origin: None,
+            size: None,
+            installed_size: None,
+            sha256: None,
+        };
+        let Some(version) = &change.new else {
+            let named = self.request.remove.iter().any(|n| n.split(':').next() == Some(name));
+            let auto = installed.is_some_and(|p| p.auto) || wanted.mark_auto.contains(name);
+            action.asked_by = match (named, auto && self.request.auto_remove) {
+                (true, _) => AskedBy::Request,
+                (false, true) => AskedBy::AutoRemove,
+                (false, false) => AskedBy::Consequence,
+            };
+            action.installed_size = installed.and_then(|p| p.installed_size).map(|kib| kib * 1024);
+            return action;
+        };
+        let deb = self.debs.iter().find(|d| d.name == *name && d.version == *version);
+        let named =
+            |add: &Add| matches!(add, Add::Package { name: n, .. } if n.split(':').next() == Some(name));
+        if deb.is_none() && !self.request.add.iter().any(named) {
+            action.asked_by = AskedBy::Dependency;
+        }
+        if let Some(deb) = deb.filter(|_| change.origin == "local-deb") {
+            describe_deb(&mut action, deb);
+            return action;
+        }
+        if let Some(stanza) = shown.get(&(name.clone(), version.clone())) {
+            let number = |field: &str| stanza.get(field).and_then(|v| v.parse::<u64>().ok());
+            action.size = number("size");
+            action.installed_size = number("installed-size").map(|kib| kib * 1024);
+            action.sha256 = stanza.get("sha256").cloned();
+        }
+        let uri = uris.iter().find(|u| u.package().is_some_and(|(n, v)| n == *name && v == *version));
+        action.origin = Some(self.origin(change, uri));
+        action
+    }
+
+    fn origin(&self, change: &Change, uri: Option<&Uri>) -> Origin {
+        let folder = uri
+            .and_then(|u| u.uri.strip_prefix(&format!("file:{OWN_DIR}/repo/")))
+            .and_then(|rest| rest.split('/').next()?.parse::<usize>().ok())
+            .and_then(|number| self.request.repos.get(number));
+        match folder {
+            Some(path) => Origin::Folder { path: path.clone() },
+            None => Origin::Repository { label: change.origin.clone() },
+        }
+    }
+}
+
+fn describe_deb(action: &mut Action, deb: &LocalDeb) {
+    action.origin = Some(Origin::File { path: deb.source.clone() });
+    action.size = Some(deb.size);
+    action.installed_size = deb.installed_size.map(|kib| kib * 1024);
+    action.sha256 = Some(deb.sha256.clone());
+}
+
+fn operation(change: &Change) -> Operation {
+    match (&change.old, &change.new) {
+        (_, None) => Operation::Remove,
+        (None, Some(_)) => Operation::Install,
+        (Some(old), Some(new)) => match compare_versions(old, new) {
+            std::cmp::Ordering::Less => Operation::Upgrade,
+            std::cmp::Ordering::Equal => Operation::Reinstall,
+            std::cmp::Ordering::Greater => Operation::Downgrade,
+        },
+    }
+}
+
+fn not_solvable(reasons: &str) -> ChrootError {
+    let unknown = ["Unable to locate package", "has no installation candidate", "was not found"];
+    let hint = unknown.iter().any(|text| reasons.contains(text)).then(|| {
+        "refresh the package lists with --update all, or name a repository folder that has it with --repo"
+            .to_owned()
+    });
+    let reasons = if reasons.is_empty() { "apt gives no reason" } else { reasons };
+    ChrootError::NotSolvable { message: format!("resolving packages: {reasons}"), hint }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_are_told_apart() {
+        let change = |old: Option<&str>, new: Option<&str>| Change {
+            package: "x".into(),
+            architecture: None,
+            old: old.map(str::to_owned),
+            new: new.map(str::to_owned),
+            origin: String::new(),
+        };
+        assert_eq!(operation(&change(None, Some("1"))), Operation::Install);
+        assert_eq!(operation(&change(Some("1"), None)), Operation::Remove);
+        assert_eq!(operation(&change(Some("1"), Some("1.0~"))), Operation::Upgrade);
+        assert_eq!(operation(&change(Some("1"), Some("1~rc1"))), Operation::Downgrade);
+        assert_eq!(operation(&change(Some("1"), Some("1"))), Operation::Reinstall);
+    }
+
+    #[test]
+    fn unknown_packages_get_a_hint() {
+        assert!(not_solvable("Unable to locate package x").hint().is_some());
+        assert!(not_solvable("a : Depends: b").hint().is_none());
+    }
+}

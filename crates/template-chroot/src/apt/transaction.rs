@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # A transaction on a tree
+//!
+//! Holds what plan and apply share: the scratch directory with package lists, caches and copies of package files, and
+//! the package sources. [`plan`](Transaction::plan) is in the module `resolve`, [`apply`](Transaction::apply) in its own.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::debs::{LocalDeb, copy_deb, index_files, parse_deb};
+use super::plan::Plan;
+use super::request::{Add, TransactionRequest, UpdateMode};
+use super::simulate::{FetchFailure, Progress, Uri, fetch_failure, parse_progress, reasons};
+use super::sources::{self, Kind, SourceFile, Suite, folder_sources};
+use super::status::Status;
+use crate::error::{ChrootError, Refusal, Result};
+use crate::sandbox::{Captured, Channel, OWN_DIR, Root, STATUS_FD, Sandbox};
+
+/// What happens, for progress and logs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Event<'a> {
+    /// A new step has begun.
+    Step(&'a str),
+    /// How far the step is.
+    Percent {
+        /// Of 100.
+        percent: f32,
+        /// What is being done.
+        what: &'a str,
+    },
+    /// A line that apt, dpkg or a package script has printed.
+    Output(&'a str),
+}
+
+/// A transaction that is being prepared; see [`plan`](super::plan()) and [`apply`](super::apply()).
+pub struct Transaction<'a> {
+    pub(super) root: Root,
+    pub(super) request: TransactionRequest,
+    pub(super) sink: &'a mut dyn FnMut(Event<'_>),
+    scratch: TempDir,
+    /// Of the request, in its order.
+    pub(super) debs: Vec<LocalDeb>,
+    sources: Sources,
+    pub(super) notes: Vec<String>,
+    pub(super) refresh_time: Duration,
+    /// The last plan, and what it takes to fetch.
+    pub(super) planned: Option<(Plan, Vec<Uri>)>,
+}
+
+/// Package sources as they are used in this transaction.
+#[derive(Debug, Default)]
+struct Sources {
+    /// Read by `update`: local ones and repository folders.
+    local: Vec<SourceFile>,
+    /// Read by `update` with network.
+    remote: Vec<SourceFile>,
+    /// Some of the remote ones have no list yet.
+    lists_missing: bool,
+}
+
+/// What a script prints with [`READ_FILES`]: by path.
+type Files = BTreeMap<String, String>;
+
+/// Prints each file: its path, its size, its content. Also what is below /var/lib/apt/lists, and dpkg's architecture.
+const READ_FILES: &str = r#"
+put() { printf '%s\n%s\n' "$1" "$(wc -c < "$2")"; cat "$2"; echo; }
+t=$(mktemp); dpkg --print-architecture > "$t"; put architecture "$t"
+ls /var/lib/apt/lists > "$t" 2>/dev/null; put lists "$t"
+dpkg --audit > "$t" 2>&1; put audit "$t"
+for f in /var/lib/dpkg/status /var/lib/apt/extended_states "$@"; do
+    if [ -f "$f" ]; then put "$f" "$f"; fi
+done
+rm "$t"
+"#;
+
+/// Lists are links to those of the tree, until an update replaces them.
+const LINK_LISTS: &str = r#"
+mkdir -p "$1/partial"
+for f in /var/lib/apt/lists/*; do
+    case ${f##*/} in lock | partial | auxfiles) continue ;; esac
+    if [ -e "$f" ]; then ln -sfn "$f" "$1/"; fi
+done
+"#;
+
+impl<'a> Transaction<'a> {
+    /// Reads what the tree has, and brings the package lists up to date; the tree stays as it is.
+    pub fn open(root: Root, request: TransactionRequest, sink: &'a mut dyn FnMut(Event<'_>)) -> Result<Self> {
+        request.check()?;
+        let dir = request.scratch_dir.clone().unwrap_or_else(std::env::temp_dir);
+        let scratch = tempfile::Builder::new()
+            .prefix("isar-template-")
+            .tempdir_in(&dir)
+            .map_err(|e| ChrootError::io("making a temporary directory in", &dir, e))?;
+        let mut transaction = Self {
+            root,
+            request,
+            sink,
+            scratch,
+            debs: Vec::new(),
+            sources: Sources::default(),
+            notes: Vec::new(),
+            refresh_time: Duration::ZERO,
+            planned: None,
+        };
+        transaction.make_scratch()?;
+        transaction.take_debs()?;
+        transaction.read_sources()?;
+        transaction.refresh()?;
+        Ok(transaction)
+    }
+
+    fn scratch(&self, name: &str) -> PathBuf {
+        self.scratch.path().join("apt").join(name)
+    }
+
+    fn make_scratch(&self) -> Result<()> {
+        // the outer directory is for root only, what is bound from within must be open to apt's own user
+        for name in ["", "archives", "archives/partial", "debs", "lists", "lists/partial"] {
+            let path = self.scratch(name);
+            fs::create_dir_all(&path)
+                .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)))
+                .map_err(|e| ChrootError::io("making directory", &path, e))?;
+        }
+        Ok(())
+    }
+
+    /// The sandbox that all commands run in.
+    pub(super) fn sandbox(&self, network: bool) -> Sandbox {
+        let mut sandbox = Sandbox::new(self.root.clone())
+            .network(network)
+            .binds(self.request.binds.iter().cloned())
+            .own_bind(self.scratch(""), "apt", true)
+            .own_bind(self.scratch("debs"), "apt/debs", false);
+        for (number, repo) in self.request.repos.iter().enumerate() {
+            sandbox = sandbox.own_bind(repo, &format!("repo/{number}"), false);
+        }
+        let all = self.sources.local.iter().chain(&self.sources.remote);
+        for file in all {
+            sandbox = sandbox.own_file(format!("all.d/{}", file.name), &file.text);
+        }
+        for file in &self.sources.local {
+            sandbox = sandbox.own_file(format!("local.d/{}", file.name), &file.text);
+        }
+        for file in &self.sources.remote {
+            sandbox = sandbox.own_file(format!("remote.d/{}", file.name), &file.text);
+        }
+        sandbox
+    }
+
+    /// Options for every call of apt, with one of the directories of sources.
+    pub(super) fn options(&self, sources: &str, network: bool) -> Vec<String> {
+        let mut options = vec![
+            "Dir::Etc::SourceList=/dev/null".to_owned(),
+            format!("Dir::Etc::SourceParts={OWN_DIR}/{sources}.d"),
+            format!("Dir::State::lists={OWN_DIR}/apt/lists"),
+            format!("Dir::Cache::pkgcache={OWN_DIR}/apt/pkgcache.bin"),
+            format!("Dir::Cache::srcpkgcache={OWN_DIR}/apt/srcpkgcache.bin"),
+            "APT::Cmd::Pattern-Only=true".to_owned(),
+            "APT::Color=0".to_owned(),
+            "APT::Get::List-Cleanup=0".to_owned(),
+            "APT::Update::Error-Mode=any".to_owned(),
+            "Acquire::Languages=none".to_owned(),
+            "Dpkg::Progress-Fancy=0".to_owned(),
+            "Dpkg::Use-Pty=0".to_owned(),
+            "quiet=1".to_owned(),
+        ];
+        if !network {
+            // there is nobody to be protected from, and folders of the host may be closed to apt's own user
+            options.push("APT::Sandbox::User=root".to_owned());
+        }
+        if !self.request.keep_debs {
+            options.push(format!("Dir::Cache::archives={OWN_DIR}/apt/archives"));
+        }
+        options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect()
+    }
+
+    /// Runs a command; passes its output and progress on.
+    pub(super) fn listen(&mut self, sandbox: &Sandbox, argv: &[String]) -> Result<(Captured, Vec<Progress>)> {
+        let mut failures = Vec::new();
+        let sink = &mut *self.sink;
+        let captured = sandbox.listen(argv, &mut |channel, line| match (channel, parse_progress(line)) {
+            (
+                Channel::Status,
+                Some(Progress::Fetching { percent, what } | Progress::Installing { percent, what }),
+            ) => {
+                sink(Event::Percent { percent, what: &what });
+            }
+            (Channel::Status, Some(failed)) => failures.push(failed),
+            (Channel::Status, None) => {}
+            (_, _) => {
+                log::debug!("{line}");
+                sink(Event::Output(line));
+            }
+        })?;
+        Ok((captured, failures))
+    }
+
+    /// Copies the package files of the request, and asks dpkg what they are.
+    fn take_debs(&mut self) -> Result<()> {
+        let mut copies = Vec::new();
+        for add in &self.request.add {
+            if let Add::Deb(source) = add {
+                let copy = self.scratch("debs").join(format!("{}.deb", copies.len()));
+                let (size, sha256) = copy_deb(source, &copy)?;
+                copies.push((source.clone(), copy, size, sha256));
+            }
+        }
+        let sandbox = self.sandbox(false);
+        for (number, (source, copy, size, sha256)) in copies.into_iter().enumerate() {
+            let inside = format!("{OWN_DIR}/apt/debs/{number}.deb");
+            let fields = sandbox.capture(&["dpkg-deb", "--field", &inside])?;
+            if !fields.exit.success() {
+                return Err(ChrootError::usage(format!(
+                    "package file: {}: {}",
+                    source.display(),
+                    fields.errors().trim()
+                )));
+            }
+            let mut deb = parse_deb(&source, &fields.text(), size, sha256)?;
+            if let Some(other) =
+                self.debs.iter().find(|d| d.name == deb.name && d.architecture == deb.architecture)
+            {
+                return Err(ChrootError::usage(format!(
+                    "'{}' and '{}' are both package '{}'",
+                    other.source.display(),
+                    deb.source.display(),
+                    deb.name
+                )));
+            }
+            // the name that people know from apt's output
+            let name = format!("{}_{}_{}.deb", deb.name, deb.version.replace(':', "%3a"), deb.architecture);
+            let target = self.scratch("debs").join(&name);
+            fs::rename(&copy, &target).map_err(|e| ChrootError::io("renaming to", &target, e))?;
+            deb.inside = format!("{OWN_DIR}/apt/debs/{name}");
+            self.debs.push(deb);
+        }
+        Ok(())
+    }
+
+    /// Reads files of the tree; `extra` are shell patterns.
+    fn read_files(&self, extra: &[&str]) -> Result<Files> {
+        let script = READ_FILES.replace("\"$@\"", &extra.join(" "));
+        let captured = self.sandbox(false).capture(&["sh", "-c", &script])?;
+        if !captured.exit.success() {
+            return Err(ChrootError::Usage {
+                message: format!("reading the state of the tree: {}", captured.errors().trim()),
+                hint: Some("it must be a Debian root filesystem with dpkg and apt".to_owned()),
+            });
+        }
+        parse_files(&captured.stdout).ok_or_else(|| {
+            ChrootError::Internal("reading the state of the tree: it makes no sense".to_owned())
+        })
+    }
+
+    /// What is installed now, and the complaints of `dpkg --audit`.
+    pub(super) fn read_status(&self) -> Result<(Status, String)> {
+        let mut files = self.read_files(&[])?;
+        let mut take = |name: &str| files.remove(name).unwrap_or_default();
+        let architecture = take("architecture").trim().to_owned();
+        let status = Status::parse(
+            &take("/var/lib/dpkg/status"),
+            &take("/var/lib/apt/extended_states"),
+            &architecture,
+        );
+        Ok((status, take("audit").trim().to_owned()))
+    }
+
+    /// Takes the package sources of the tree, sorted, without those that are not there, and adds the repository folders.
+    fn read_sources(&mut self) -> Result<()> {
+        let files = self.read_files(&[
+            "/etc/apt/sources.list",
+            "/etc/apt/sources.list.d/*.list",
+            "/etc/apt/sources.list.d/*.sources",
+        ])?;
+        let files_of_tree: Vec<SourceFile> = files
+            .iter()
+            .filter_map(|(path, text)| {
+                let name = path.strip_prefix("/etc/apt/")?.replace('/', "-");
+                Some(SourceFile { name, text: text.clone() })
+            })
+            .collect();
+        let local: Vec<Suite> = files_of_tree
+            .iter()
+            .flat_map(|file| sources::select(file, &|uri| sources::kind(uri) == Kind::Local).1)
+            .collect();
+        let there = self.existing_directories(&local)?;
+        let usable = |uri: &str| {
+            let suite = Suite { uri: uri.to_owned(), suite: String::new() };
+            suite.directory().is_some_and(|d| there.iter().any(|t| t == d))
+        };
+        for suite in local.iter().filter(|s| !usable(&s.uri)) {
+            let note = format!(
+                "package source '{} {}' is left out: it is empty or not there",
+                suite.uri, suite.suite
+            );
+            if !self.notes.contains(&note) {
+                self.notes.push(note);
+            }
+        }
+
+        let lists: Vec<&str> = files.get("lists").map(|l| l.lines().collect()).unwrap_or_default();
+        for file in &files_of_tree {
+            // never in one name: the two are in one directory when packages are resolved
+            let with_kind =
+                |kind: &str, part: SourceFile| SourceFile { name: format!("{kind}-{}", part.name), ..part };
+            let (part, suites) = sources::select(file, &usable);
+            if !suites.is_empty() {
+                self.sources.local.push(with_kind("local", part));
+            }
+            let (part, suites) = sources::select(file, &|uri| sources::kind(uri) == Kind::Remote);
+            if !suites.is_empty() {
+                self.sources.remote.push(with_kind("remote", part));
+                self.sources.lists_missing |= suites.iter().any(|suite| {
+                    let name = suite.list_name();
+                    !["InRelease", "Release"]
+                        .iter()
+                        .any(|end| lists.contains(&format!("{name}{end}").as_str()))
+                });
+            }
+        }
+        if self.request.update == UpdateMode::None {
+            // they are read, but not refreshed
+            self.sources.remote.append(&mut self.sources.local);
+        }
+        for (number, repo) in self.request.repos.iter().enumerate() {
+            let files = index_files(repo)?;
+            let text = folder_sources(&format!("{OWN_DIR}/repo/{number}"), &files).map_err(|e| match e {
+                ChrootError::Usage { message, hint } => ChrootError::Usage {
+                    message: format!("using repository folder: {}: {message}", repo.display()),
+                    hint,
+                },
+                other => other,
+            })?;
+            self.sources.local.push(SourceFile { name: format!("folder-{number}.list"), text });
+        }
+        Ok(())
+    }
+
+    /// Those of the local sources that have something in them.
+    fn existing_directories(&self, suites: &[Suite]) -> Result<Vec<String>> {
+        let mut argv = vec![
+            "sh",
+            "-c",
+            "for d; do if [ -n \"$(ls -A \"$d\" 2>/dev/null)\" ]; then echo \"$d\"; fi; done",
+            "sh",
+        ];
+        argv.extend(suites.iter().filter_map(Suite::directory));
+        if argv.len() == 4 {
+            return Ok(Vec::new());
+        }
+        Ok(self.sandbox(false).capture(&argv)?.text().lines().map(str::to_owned).collect())
+    }
+
+    /// Brings the package lists up to date, in the scratch directory.
+    fn refresh(&mut self) -> Result<()> {
+        let begin = Instant::now();
+        let lists = format!("{OWN_DIR}/apt/lists");
+        let linked = self.sandbox(false).capture(&["sh", "-ec", LINK_LISTS, "sh", &lists])?;
+        if !linked.exit.success() {
+            return Err(ChrootError::Internal(format!(
+                "using the package lists of the tree: {}",
+                linked.errors().trim()
+            )));
+        }
+        if !self.sources.local.is_empty() {
+            self.update("local", false)?;
+        }
+        let remote = match self.request.update {
+            UpdateMode::All => true,
+            UpdateMode::Auto => self.sources.lists_missing,
+            UpdateMode::Local | UpdateMode::None => false,
+        };
+        if remote && !self.sources.remote.is_empty() {
+            self.update("remote", true)?;
+        }
+        self.refresh_time = begin.elapsed();
+        Ok(())
+    }
+
+    fn update(&mut self, sources: &str, network: bool) -> Result<()> {
+        (self.sink)(Event::Step("refreshing package lists"));
+        let mut argv = vec!["apt-get".to_owned()];
+        argv.extend(self.options(sources, network));
+        argv.extend(["-o".to_owned(), format!("APT::Status-Fd={STATUS_FD}")]);
+        // it would be of these sources only, and of no use to us
+        argv.extend(["-o", "pkgCacheFile::Generate=false", "update"].map(str::to_owned));
+        let sandbox = self.sandbox(network);
+        let (captured, _) = self.listen(&sandbox, &argv)?;
+        if captured.exit.success() {
+            return Ok(());
+        }
+        Err(fetch_error("refreshing package lists", &captured))
+    }
+}
+
+/// Why fetching failed.
+pub(super) fn fetch_error(doing: &str, captured: &Captured) -> ChrootError {
+    let (stdout, stderr) = (captured.text(), captured.errors());
+    match fetch_failure(&format!("{stderr}\n{stdout}")) {
+        Some(FetchFailure::NotAuthentic(line)) => ChrootError::PolicyRefused {
+            refusals: vec![Refusal {
+                package: "*".to_owned(),
+                reason: format!("{doing}: {line}"),
+                way_out: "give the tree the key of the repository".to_owned(),
+            }],
+        },
+        Some(FetchFailure::Gone(line)) => ChrootError::Network {
+            message: format!("{doing}: {line}"),
+            hint: Some(
+                "package lists may be older than the repository: refresh them with --update all".to_owned(),
+            ),
+        },
+        Some(FetchFailure::Network(line)) => ChrootError::Network {
+            message: format!("{doing}: {line}"),
+            hint: Some("try again, or use what is there with --update local".to_owned()),
+        },
+        None => {
+            ChrootError::Network { message: format!("{doing}: {}", reasons(&stdout, &stderr)), hint: None }
+        }
+    }
+}
+
+fn parse_files(mut bytes: &[u8]) -> Option<Files> {
+    let mut files = Files::new();
+    while !bytes.is_empty() {
+        let mut line = || {
+            let end = bytes.iter().position(|b| *b == b'\n')?;
+            let line = String::from_utf8_lossy(&bytes[..end]).into_owned();
+            bytes = &bytes[end + 1..];
+            Some(line)
+        };
+        let path = line()?;
+        let size: usize = line()?.trim().parse().ok()?;
+        let content = bytes.get(..size)?;
+        files.insert(path, String::from_utf8_lossy(content).into_owned());
+        bytes = bytes.get(size + 1..)?;
+    }
+    Some(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_parsed() {
+        let files = parse_files(b"a\n4\nx\ny\n\nb\n0\n\n").unwrap();
+        assert_eq!(files["a"], "x\ny\n");
+        assert_eq!(files["b"], "");
+        assert!(parse_files(b"a\n9\nx\n").is_none());
+    }
+}

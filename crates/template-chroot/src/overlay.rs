@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # The merged view of an overlay
+//!
+//! For reading the result of a run from outside of its sandbox. The mount belongs to a file descriptor and to no
+//! namespace: nobody else sees it, and it is gone when it is dropped or when this process dies.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+};
+
+use crate::error::{ChrootError, Result};
+use crate::sandbox::Root;
+
+/// A directory to read and change from outside.
+#[derive(Debug)]
+pub struct Merged {
+    path: PathBuf,
+    _mount: Option<OwnedFd>,
+}
+
+impl Merged {
+    /// The tree itself, or a mount of the overlay. No sandbox may be running on it.
+    pub fn of(root: &Root) -> Result<Self> {
+        let (lowers, upper, work) = match root {
+            Root::Tree(path) => return Ok(Self { path: path.clone(), _mount: None }),
+            Root::Overlay { lowers, upper, work } => (lowers, upper, work),
+        };
+        let failed = |e: rustix::io::Errno| {
+            ChrootError::Internal(format!("mounting an overlay over '{}': {e}", upper.display()))
+        };
+        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed)?;
+        let lower = lowers.iter().map(|l| escape(l)).collect::<Vec<_>>().join(":");
+        fsconfig_set_string(&context, "lowerdir", lower).map_err(failed)?;
+        fsconfig_set_string(&context, "upperdir", escape(upper)).map_err(failed)?;
+        fsconfig_set_string(&context, "workdir", escape(work)).map_err(failed)?;
+        fsconfig_create(&context).map_err(failed)?;
+        let flags = MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID;
+        let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags).map_err(failed)?;
+        // the dot makes it a directory for those who do not follow symlinks
+        let path = format!("/proc/self/fd/{}/.", mount.as_raw_fd()).into();
+        Ok(Self { path, _mount: Some(mount) })
+    }
+
+    /// Where it can be reached by this process.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// A colon separates lower directories, a backslash escapes.
+fn escape(path: &Path) -> String {
+    path.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:")
+}
