@@ -21,6 +21,7 @@ do_template_pack[vardepsexclude] += "BBLAYERS BB_TASKDEPDATA BB_CURRENT_MC TEMPL
 do_template_pack[root_cleandirs] = "${TEMPLATE_WORKDIR}"
 do_template_pack[dirs] = "${TEMPLATE_DEPLOY_DIR}"
 do_template_pack[network] = "${TASK_USE_SUDO}"
+do_template_pack[doc] = "Packs the image and what belongs to it into a bundle, and deploys it"
 python do_template_pack() {
     from imagetemplate import helper, produce
     try:

@@ -62,4 +62,4 @@ def test_anchors_have_task_signatures_and_self_built_packages(manifest, producer
     assert built["example-raw"]["recipe"] == "example-raw"
     assert built["example-raw"]["taskHash"] == anchors["tasks"]["example-raw:do_dpkg_build"]
     assert "hello" in built and "hello-dbgsym" in built
-    assert {package["name"] for package in manifest["packages"]} >= {"example-raw", "systemd", "less"}
+    assert {package["package"] for package in manifest["packages"]} >= {"example-raw", "systemd", "less"}

@@ -13,7 +13,7 @@ NAME = "isar-template"
 # tasks run with whatever environment bitbake filtered; root gets this one, and the proxies
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
-PROGRESS = re.compile(r"^\s*(\d{1,3})%")
+PROGRESS = re.compile(r"(\d{1,3})%$")
 
 
 class HelperError(Exception):
@@ -84,13 +84,15 @@ def run(d, verb, *arguments, progress=None):
         process = run_privileged(
             d, argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE
         )
-        for raw in process.stderr:
-            line = raw.decode(errors="replace").rstrip()
-            print(line, flush=True)
-            last = line or last
-            percent = PROGRESS.match(line)
-            if percent and progress:
-                progress(int(percent.group(1)))
+        with process.stderr as messages:
+            for raw in messages:
+                line = raw.decode(errors="replace").rstrip()
+                percent = PROGRESS.search(line)
+                if percent and progress:
+                    progress(int(percent.group(1)))
+                    continue
+                print(line, flush=True)
+                last = line or last
         status = process.wait()
         output.seek(0)
         return parse_result(verb, status, output.read(), last)

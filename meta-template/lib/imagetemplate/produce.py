@@ -10,8 +10,8 @@ import subprocess
 
 from . import anchors, helper, repository
 
-# Isar appends to it whenever a package is built, so it differs from build to build
-CHROOT_NOISE = ("tmp/dpkg_common.log", "tmp/dpkg_common.log.lock")
+# a log that every package build adds to, and downloads, which Isar's sstate object leaves out as well
+CHROOT_NOISE = ("tmp/dpkg_common.log", "tmp/dpkg_common.log.lock", "var/cache/apt/archives")
 
 
 class ProduceError(Exception):
@@ -118,7 +118,7 @@ def _stage_tree(d, source, path, noise=()):
     """A copy of a tree that others may go on writing to: hard links, as nothing in it is changed in place."""
     _as_root(d, "cp", "-alx", os.path.realpath(source), path)
     if noise:
-        _as_root(d, "rm", "-f", *(os.path.join(path, name) for name in noise))
+        _as_root(d, "rm", "-rf", *(os.path.join(path, name) for name in noise))
 
 
 def _as_root(d, *argv):

@@ -52,7 +52,7 @@ def _compare(manifest, offered):
         for p in (manifest.get("anchors") or {}).get("selfBuilt") or ()
     }
     installed = {
-        (p.get("package") or p.get("name"), p.get("architecture"))
+        (p.get("package"), p.get("architecture"))
         for p in manifest.get("packages") or ()
     }
     upgrades, rebuilt = [], []

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) The isar-template authors
+"""Finding the helper, and understanding what it answers."""
+
+import json
+import os
+
+import pytest
+
+from imagetemplate import helper
+
+
+class Environment:
+    def __init__(self, **values):
+        self.values = values
+
+    def getVar(self, name, expand=True):
+        return self.values.get(name)
+
+
+def test_the_configured_helper_wins(store, program):
+    d = store({"TEMPLATE_HELPER": program, "BB_ORIGENV": Environment(PATH="/usr/bin")})
+    assert helper.find_helper(d) == program
+
+
+def test_then_the_path_of_whoever_started_bitbake(store, program):
+    d = store({"BB_ORIGENV": Environment(PATH=f"/nowhere:{os.path.dirname(program)}")})
+    assert helper.find_helper(d) == program
+
+
+def test_then_what_was_built_beside_the_layer(store, tmp_path):
+    built = tmp_path / "target" / "release" / "isar-template"
+    built.parent.mkdir(parents=True)
+    built.touch(mode=0o755)
+    layer = tmp_path / "meta-template"
+    d = store({"BB_ORIGENV": Environment(PATH="/nowhere"), "LAYERDIR_template": str(layer)})
+    assert helper.find_helper(d) == str(built)
+
+
+def test_no_helper_says_what_to_add(store, tmp_path):
+    d = store({"BB_ORIGENV": Environment(PATH="/nowhere"), "LAYERDIR_template": str(tmp_path)})
+    with pytest.raises(helper.HelperError, match='add to local.conf: TEMPLATE_HELPER = "'):
+        helper.find_helper(d)
+
+
+def test_a_result_is_returned():
+    result = {"version": 1, "ok": True, "name": "platform"}
+    assert helper.parse_result("import", 0, json.dumps(result)) == result
+
+
+def test_a_failure_carries_message_hint_and_kind():
+    error = {"kind": "unknown-key", "message": "verifying 'b': key unknown", "hint": "add it", "exitCode": 3}
+    with pytest.raises(helper.HelperError) as caught:
+        helper.parse_result("import", 3, json.dumps({"ok": False, "error": error}))
+    assert str(caught.value) == "isar-template import: verifying 'b': key unknown\nadd it"
+    assert caught.value.kind == "unknown-key"
+
+
+@pytest.mark.parametrize("output", ["", "panicked", "[]", "{}", '{"ok": false}'])
+def test_a_crash_shows_the_last_line(output):
+    with pytest.raises(helper.HelperError, match="isar-template import: killed"):
+        helper.parse_result("import", 137, output, "killed")
+
+
+def test_success_without_a_result_is_a_failure():
+    with pytest.raises(helper.HelperError, match="exit code 0"):
+        helper.parse_result("import", 0, "")

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) The isar-template authors
+"""Settings are checked before anything else, and each error says what to do."""
+
+import json
+
+import pytest
+
+from imagetemplate import settings
+
+DIGEST = "sha256:" + "0" * 64
+
+
+@pytest.fixture
+def produce(program, tmp_path):
+    key = tmp_path / "key"
+    key.touch()
+    return {
+        "TEMPLATE_MODE": "produce",
+        "TEMPLATE_SIGNING_KEY": str(key),
+        "TEMPLATE_COMPONENTS": "rootfs bootstrap",
+        "TEMPLATE_HELPER": program,
+    }
+
+
+@pytest.fixture
+def consume(program, tmp_path):
+    signers = tmp_path / "signers"
+    signers.touch()
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    manifests = [{"mediaType": "application/vnd.oci.image.index.v1+json", "digest": DIGEST}]
+    (bundle / "index.json").write_text(json.dumps({"manifests": manifests}))
+    return {
+        "TEMPLATE_MODE": "consume",
+        "TEMPLATE_SOURCE": str(bundle),
+        "TEMPLATE_ALLOWED_SIGNERS": str(signers),
+        "TEMPLATE_IDENTITY": "platform@example.org",
+        "TEMPLATE_HELPER": program,
+    }
+
+
+def refused(store, values, flags=None):
+    with pytest.raises(settings.SettingsError) as error:
+        settings.check(store(values, flags))
+    return str(error.value)
+
+
+def test_off_needs_nothing(store):
+    settings.check(store({"TEMPLATE_MODE": "off"}))
+
+
+def test_complete_settings_are_accepted(store, produce, consume):
+    settings.check(store(produce))
+    settings.check(store({**produce, "TEMPLATE_SIGNING_KEY": "none"}))
+    settings.check(store(consume))
+    settings.check(store({**consume, "TEMPLATE_SOURCE": "file://" + consume["TEMPLATE_SOURCE"]}))
+
+
+def test_an_unknown_mode_lists_the_known_ones(store):
+    message = refused(store, {"TEMPLATE_MODE": "yes"})
+    assert message == "TEMPLATE_MODE has the unknown value 'yes', known are: off, produce, consume"
+
+
+def test_derive_is_refused(store):
+    assert "not supported yet" in refused(store, {"TEMPLATE_MODE": "derive"})
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"TEMPLATE_SIGNING_KEY": ""}, "needs TEMPLATE_SIGNING_KEY\nname an ssh key, or 'none'"),
+        ({"TEMPLATE_SIGNING_KEY": "key"}, "TEMPLATE_SIGNING_KEY is not an absolute path: 'key'"),
+        ({"TEMPLATE_SIGNING_KEY": "/no/key"}, "TEMPLATE_SIGNING_KEY is not a file: '/no/key'"),
+        ({"TEMPLATE_COMPONENTS": "rootfs sdk"}, "TEMPLATE_COMPONENTS has the unknown value 'sdk'"),
+        ({"TEMPLATE_COMPONENTS": "bootstrap"}, "TEMPLATE_COMPONENTS lacks 'rootfs'"),
+        ({"TEMPLATE_HELPER": "/no/helper"}, "TEMPLATE_HELPER is not a program's absolute path: '/no/helper'"),
+    ],
+)
+def test_produce_errors(store, produce, change, message):
+    assert message in refused(store, {**produce, **change})
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"TEMPLATE_SOURCE": ""}, "needs TEMPLATE_SOURCE"),
+        ({"TEMPLATE_SOURCE": "bundle"}, "TEMPLATE_SOURCE: 'bundle' is not an absolute path"),
+        ({"TEMPLATE_SOURCE": "oci://host/name"}, "TEMPLATE_SOURCE: 'oci://host/name' is neither a path"),
+        ({"TEMPLATE_SOURCE": "/no/bundle"}, "TEMPLATE_SOURCE: '/no/bundle': No such file"),
+        ({"TEMPLATE_SOURCE": "https://host/b.tar"}, "needs TEMPLATE_DIGEST"),
+        (
+            {"TEMPLATE_SOURCE": "https://host/b.tar", "TEMPLATE_DIGEST": DIGEST},
+            "needs TEMPLATE_SOURCE[sha256sum]",
+        ),
+        ({"TEMPLATE_ALLOWED_SIGNERS": ""}, "needs TEMPLATE_ALLOWED_SIGNERS"),
+        ({"TEMPLATE_ALLOWED_SIGNERS": "/no/file"}, "TEMPLATE_ALLOWED_SIGNERS is not a file"),
+        ({"TEMPLATE_IDENTITY": ""}, "needs TEMPLATE_IDENTITY"),
+        ({"TEMPLATE_DIGEST": "sha256:12"}, "TEMPLATE_DIGEST is not 'sha256:' and 64 hex digits"),
+    ],
+)
+def test_consume_errors(store, consume, change, message):
+    assert message in refused(store, {**consume, **change})
+
+
+def test_https_is_accepted_with_digest_and_checksum(store, consume):
+    values = {**consume, "TEMPLATE_SOURCE": "https://host/b.tar", "TEMPLATE_DIGEST": DIGEST}
+    settings.check(store(values, {("TEMPLATE_SOURCE", "sha256sum"): "0" * 64}))
