@@ -101,6 +101,24 @@ def test_whiteout_like_names_do_not_vanish(helper, tmp, publisher):
     support.assert_same_tree(root, os.path.join(tmp, "out"))
 
 
+@pytest.mark.parametrize("name", ["user.equals=sign", "user.new\nline"])
+def test_odd_attribute_names_survive_or_are_refused(helper, tmp, publisher, name):
+    """PAX records cannot hold every name that the kernel takes: such a one must not make a bundle that nobody can read."""
+    root = support.make_tiny_root(os.path.join(tmp, "root"))
+    os.setxattr(root + "/etc/hostname", name, b"value")
+    bundle = os.path.join(tmp, "bundle")
+    result = support.command(*helper.argv("pack", "--name", "t", "--version", "1", "--component", "rootfs=" + root,
+                                          "--sign", publisher.key, "--output", bundle), check=False)
+    if result.returncode != 0:
+        assert result.returncode in (support.USAGE, support.REFUSED)
+        assert "etc/hostname" in result.stderr
+        assert not os.path.exists(bundle)
+        return
+    helper("import", *publisher.trust, bundle)
+    helper("checkout", "--raw", "t", os.path.join(tmp, "out"))
+    support.assert_same_tree(root, os.path.join(tmp, "out"))
+
+
 def test_finished_checkout_differs_from_raw_only_where_documented(helper, tmp, platform, publisher):
     pack_and_import(helper, publisher, tmp, "--component", "rootfs=" + platform)
     helper("checkout", "t", os.path.join(tmp, "finished"))

