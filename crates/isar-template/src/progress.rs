@@ -59,17 +59,33 @@ impl Progress {
         pack::Progress::begin(self, what, 0);
     }
 
-    /// Percent of the present step, for work that counts itself.
-    pub fn percent(&self, what: &str, percent: u64) {
-        if self.state().step != what {
-            pack::Progress::begin(self, what, 100);
-        }
+    /// How far the present step is, for work that counts itself.
+    pub fn percent(&self, percent: f32, what: &str) {
         let mut state = self.state();
-        let percent = percent.min(100);
+        if let Mode::Bar(bar) = &self.mode {
+            bar.set_length(100);
+            bar.set_message(format!("{}: {what}", state.step));
+        }
+        state.total = 100;
+        // a float that is cut to 0..=100 fits
+        let percent = percent.clamp(0.0, 100.0) as u64;
         if percent > state.done {
             let more = percent - state.done;
             self.add(&mut state, more);
         }
+    }
+
+    /// A line of output beside the progress.
+    pub fn line(&self, line: &str) {
+        match &self.mode {
+            Mode::Bar(bar) => bar.println(line),
+            _ => eprintln!("{line}"),
+        }
+    }
+
+    /// Several lines.
+    pub fn text(&self, text: &str) {
+        text.lines().for_each(|line| self.line(line));
     }
 
     fn add(&self, state: &mut State, n: u64) {

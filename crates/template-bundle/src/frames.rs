@@ -29,6 +29,8 @@ pub enum Compression {
     Zstd,
     /// Concatenated gzip members, for consumers that cannot read zstd.
     Gzip,
+    /// A plain tar.
+    None,
 }
 
 impl Compression {
@@ -37,6 +39,7 @@ impl Compression {
         match self {
             Compression::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
             Compression::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+            Compression::None => "application/vnd.oci.image.layer.v1.tar",
         }
     }
 
@@ -50,6 +53,7 @@ impl Compression {
                 gz.write_all(raw)?;
                 gz.finish()
             }
+            Compression::None => Ok(raw.to_vec()),
         }
     }
 
@@ -77,6 +81,7 @@ impl Compression {
                     return Err(wrong(&"its length is not the declared one"));
                 }
             }
+            Compression::None => raw.extend_from_slice(frame),
         }
         if raw.len() as u64 != raw_len {
             return Err(wrong(&"its content is not as long as declared"));
@@ -218,7 +223,7 @@ mod tests {
 
     #[test]
     fn frames_that_lie_about_their_length_are_refused() {
-        for how in [Compression::Zstd, Compression::Gzip] {
+        for how in [Compression::Zstd, Compression::Gzip, Compression::None] {
             let raw = vec![7; 100_000];
             let frame = how.compress(&raw).unwrap();
             assert_eq!(how.decompress(&frame, 100_000).unwrap(), raw);

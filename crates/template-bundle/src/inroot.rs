@@ -33,8 +33,10 @@ impl InRoot {
     /// Opens the tree.
     pub fn open(path: &Path) -> Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let path = fs::canonicalize(path).doing("opening tree", path)?;
-        let fd = open(&path, flags, Mode::empty()).doing("opening tree", &path)?;
+        let fd = open(path, flags, Mode::empty()).doing("opening tree", path)?;
+        // what the kernel calls it: `/` for a mount that is in no namespace
+        let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        let path = fs::read_link(&link).doing("reading", &link)?;
         Ok(InRoot { path, fd })
     }
 

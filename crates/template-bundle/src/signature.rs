@@ -51,7 +51,11 @@ impl Policy {
             signers_file: allowed_signers.to_path_buf(),
             identity: identity.to_string(),
             revocation: revocation.map(Path::to_path_buf),
-            time: time.unwrap_or_else(Timestamp::now),
+            time: match time {
+                Some(time) => time,
+                // whole seconds, like the validity itself
+                None => Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(Timestamp::UNIX_EPOCH),
+            },
         })
     }
 

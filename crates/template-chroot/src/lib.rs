@@ -14,6 +14,7 @@
 
 pub mod apt;
 mod error;
+pub mod overlay;
 pub mod sandbox;
 pub mod watch;
 

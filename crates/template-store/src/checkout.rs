@@ -30,6 +30,17 @@ pub fn checkout(
     require_root("checkout")?;
     check_target(target)?;
     let entries = store.entries(component, raw)?;
+    materialize(&component.name, &entries, target, progress)?;
+    Ok(entries.len() as u64)
+}
+
+/// Copies entries, each from the tree it is in, to a directory that gets its name when it is complete.
+pub fn materialize(
+    what: &str,
+    entries: &[(Entry, PathBuf)],
+    target: &Path,
+    progress: &dyn Progress,
+) -> Result<()> {
     let parent = match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -38,8 +49,8 @@ pub fn checkout(
     prefix.push(target.file_name().unwrap_or_default());
     prefix.push(".");
     let temp = tempfile::Builder::new().prefix(&prefix).tempdir_in(parent).doing("creating", parent)?;
-    progress.begin(&component.name, entries.iter().map(|(e, _)| e.size()).sum());
-    fill(&entries, temp.path(), progress)?;
+    progress.begin(what, entries.iter().map(|(e, _)| e.size()).sum());
+    fill(entries, temp.path(), progress)?;
     // the time and mode of the top were set before, a rename does not change them
     match fs::rename(temp.path(), target) {
         Ok(()) => {
@@ -47,7 +58,7 @@ pub fn checkout(
         }
         Err(e) => return Err(Error::io("naming checkout", target, e)),
     }
-    Ok(entries.len() as u64)
+    Ok(())
 }
 
 /// Refuses a target that holds something.

@@ -25,7 +25,7 @@ mod node;
 mod scratch;
 mod store;
 
-pub use checkout::{check_target, checkout};
+pub use checkout::{check_target, checkout, materialize};
 pub use import::{Imported, import};
 pub use scratch::Scratch;
 pub use store::{Record, Store, Stored, require_root};

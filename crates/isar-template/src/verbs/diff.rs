@@ -14,7 +14,7 @@ use template_bundle::manifest::{Package, ROOTFS};
 use template_bundle::scan::scan;
 use template_bundle::toc::Entry;
 use template_bundle::tree::{OnDisk, hash_contents};
-use template_bundle::{Error, debian, finish};
+use template_bundle::{Kind, debian, finish};
 use template_store::Store;
 
 use crate::cli::Cli;
@@ -52,9 +52,15 @@ struct Side {
 }
 
 fn load(cli: &Cli, opts: &DiffOpts, what: &str) -> Result<Side> {
-    if !source::is_bundle(what) {
-        let store = Store::open(&cli.global.store())?;
-        let stored = store.find(what)?;
+    let found = match source::is_bundle(what) {
+        true => None,
+        false => match Store::open(&cli.global.store()).and_then(|store| Ok((store.find(what)?, store))) {
+            Ok(found) => Some(found),
+            Err(e) if e.kind == Kind::NotFound && Path::new(what).exists() => None,
+            Err(e) => return Err(e.into()),
+        },
+    };
+    if let Some((stored, store)) = found {
         let entries = if opts.packages_only {
             vec![]
         } else {
@@ -99,9 +105,6 @@ fn load_tree(opts: &DiffOpts, path: &Path) -> Result<Side> {
 
 /// Runs the verb.
 pub fn run(cli: &Cli, opts: &DiffOpts) -> Result<u8> {
-    if opts.left == opts.right {
-        return Err(Error::usage("both sides are the same").into());
-    }
     let (left, right) = (load(cli, opts, &opts.left)?, load(cli, opts, &opts.right)?);
     let diff = Diff {
         packages: packages(&left.packages, &right.packages),

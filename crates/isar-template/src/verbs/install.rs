@@ -1,10 +1,187 @@
-//! # install
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # install: packages on a template
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{ArgGroup, Args};
+use serde_json::json;
+use template_bundle::frames::Compression;
+use template_bundle::inroot::InRoot;
+use template_bundle::pack::Progress as _;
+use template_bundle::scan::scan;
+use template_bundle::toc::Entry;
+use template_bundle::tree::{self, OnDisk};
+use template_bundle::{Error, finish};
+use template_chroot::apt::{Plan, Transaction};
+use template_chroot::overlay::Merged;
+
+use super::transaction::{Change, Instance, announce, show_events};
 use crate::cli::Cli;
-use clap::Args;
-/// Install
+use crate::output;
+use crate::progress::Progress;
+
+/// Install and remove packages on a template, in one transaction
+///
+/// Plans, shows the plan, and does exactly that, or nothing. Package scripts run in namespaces of their own, without
+/// network. The result is a finished system at --output, which must not exist and is not there before it is
+/// complete; the template itself never changes. Needs root.
+///
+/// With --root, the transaction happens in a raw checkout that the caller owns (as bitbake does), and is not
+/// finished; when it fails, that tree is to be thrown away.
 #[derive(Debug, Args)]
-pub struct InstallOpts {}
+#[command(group = ArgGroup::new("where").required(true), after_help = "\
+Examples:
+  sudo isar-template install platform --add htop --remove nano --output product
+  sudo isar-template install platform:1.0 --add ./hello_1.0_amd64.deb --output product.tar.zst")]
+pub struct InstallOpts {
+    #[command(flatten)]
+    change: Change,
+    /// Where the product goes: a directory, or a tar when the name ends in .tar, .tar.zst or .tar.gz
+    #[arg(long, value_name = "DIR|FILE.tar[.zst|.gz]", group = "where")]
+    output: Option<PathBuf>,
+    /// A raw checkout of the template to work in
+    #[arg(long, value_name = "DIR", group = "where")]
+    root: Option<PathBuf>,
+}
+
+/// What the output is to be.
+enum Form {
+    Directory,
+    Tar(Compression),
+}
+
+fn form_of(output: &Path) -> Result<Form> {
+    let name = output.to_string_lossy();
+    if name.starts_with("oci:") {
+        return Err(Error::usage(format!("'{name}': derived bundles are not supported so far"))
+            .hint("install to a directory, and pack it")
+            .into());
+    }
+    Ok(match () {
+        () if name.ends_with(".tar") => Form::Tar(Compression::None),
+        () if name.ends_with(".tar.zst") => Form::Tar(Compression::Zstd),
+        () if name.ends_with(".tar.gz") => Form::Tar(Compression::Gzip),
+        () => Form::Directory,
+    })
+}
+
 /// Runs the verb.
-pub fn run(_: &Cli, _: &InstallOpts) -> anyhow::Result<u8> {
-    anyhow::bail!("not there yet")
+pub fn run(cli: &Cli, opts: &InstallOpts) -> Result<u8> {
+    let progress = Progress::new(&cli.global, "install");
+    let form = opts.output.as_deref().map(form_of).transpose()?;
+    if let Some(output) = &opts.output {
+        check_output(output)?;
+    }
+    let instance = opts.change.open(cli, opts.root.as_deref(), &progress)?;
+    let mut show = show_events(cli, &progress);
+    let mut transaction = Transaction::open(instance.root.clone(), instance.request.clone(), &mut show)?;
+    let plan = transaction.plan()?;
+    announce(cli, &progress, &plan);
+    let report = transaction.apply(&plan)?;
+    drop(transaction);
+    if let (Some(output), Some(form)) = (&opts.output, &form) {
+        write_product(&instance, output, form, &progress)
+            .with_context(|| format!("writing '{}'", output.display()))?;
+    }
+    progress.finish();
+    print(cli, opts, &instance, &plan, &report)?;
+    Ok(0)
+}
+
+fn check_output(output: &Path) -> Result<()> {
+    if std::fs::symlink_metadata(output).is_ok() {
+        return Err(Error::usage(format!("'{}' exists already", output.display()))
+            .hint("remove it, or choose another name")
+            .into());
+    }
+    match output.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => {
+            Err(Error::usage(format!("directory '{}' does not exist", parent.display())).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Finishes the system and copies it out of the overlay.
+fn write_product(instance: &Instance, output: &Path, form: &Form, progress: &Progress) -> Result<()> {
+    let merged = Merged::of(&instance.root)?;
+    let root = InRoot::open(merged.path())?;
+    finish::apply(&root, &finish::steps(&root)?)?;
+    let (entries, notes) = scan(merged.path())?;
+    for socket in notes.sockets {
+        log::warn!("socket '{}' is left out", socket.display());
+    }
+    match form {
+        Form::Directory => {
+            let entries: Vec<(Entry, PathBuf)> =
+                entries.into_iter().map(|e| (e, merged.path().to_path_buf())).collect();
+            template_store::materialize("product", &entries, output, progress)?;
+        }
+        Form::Tar(compression) => {
+            let parent = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let temp =
+                tempfile::NamedTempFile::new_in(parent).map_err(|e| Error::io("creating", parent, e))?;
+            progress.begin("product", entries.iter().map(Entry::size).sum());
+            let out = BufWriter::with_capacity(1 << 20, temp.as_file());
+            tree::write(entries, &OnDisk(merged.path()), *compression, out, &|n| progress.advance(n))?;
+            keep(temp, output)?;
+        }
+    }
+    Ok(())
+}
+
+fn keep(temp: tempfile::NamedTempFile, output: &Path) -> Result<()> {
+    let failed = |e: std::io::Error| Error::io("writing", output, e);
+    let file: &File = temp.as_file();
+    { file }.flush().map_err(failed)?;
+    // a product may hold secrets of its own: who may read it is up to the umask
+    let umask = nix::sys::stat::umask(nix::sys::stat::Mode::empty());
+    nix::sys::stat::umask(umask);
+    let mode = 0o666 & !umask.bits();
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode)).map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    temp.persist(output).map_err(|e| failed(e.error))?;
+    Ok(())
+}
+
+fn print(
+    cli: &Cli,
+    opts: &InstallOpts,
+    instance: &Instance,
+    plan: &Plan,
+    report: &template_chroot::apt::Report,
+) -> Result<()> {
+    let place = opts.output.as_ref().or(opts.root.as_ref());
+    let fields = json!({
+        "name": instance.stored.manifest.name,
+        "templateVersion": instance.stored.manifest.template_version,
+        "digest": instance.stored.record.digest,
+        "nothingToDo": report.nothing_to_do,
+        "output": place.map(|p| p.to_string_lossy()),
+        "plan": plan,
+        "report": report,
+    });
+    output::result(cli, fields, |out| {
+        let what = instance.stored.reference();
+        let place = place.map(|p| p.display().to_string()).unwrap_or_default();
+        if report.nothing_to_do {
+            let _ = writeln!(
+                out,
+                "nothing to do: {what} is as asked for; {} packages at {place}",
+                report.packages
+            );
+        } else {
+            let _ = writeln!(
+                out,
+                "{} changes on {what}; {} packages at {place}",
+                report.actions.len(),
+                report.packages
+            );
+        }
+    })
 }

@@ -14,6 +14,7 @@ pub mod list;
 pub mod pack;
 pub mod plan;
 pub mod sign;
+mod transaction;
 pub mod verify;
 
 use anyhow::Result;

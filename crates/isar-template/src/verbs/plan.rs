@@ -1,10 +1,59 @@
-//! # plan
-use crate::cli::Cli;
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # plan: what an install would do
+
+use std::path::PathBuf;
+
+use anyhow::Result;
 use clap::Args;
-/// Plan
+use serde_json::json;
+use template_bundle::Error;
+use template_chroot::apt::{Transaction, render_table};
+
+use super::transaction::{Change, show_events};
+use crate::cli::Cli;
+use crate::output;
+use crate::progress::Progress;
+
+/// Show what installing and removing packages would do
+///
+/// Resolves with the template's own apt, in a throw-away instance; changes nothing, neither the template nor the tree
+/// given with --root. Needs root. What policy refuses is listed with the way out, and gives exit code 4.
 #[derive(Debug, Args)]
-pub struct PlanOpts {}
+#[command(after_help = "\
+Example:
+  sudo isar-template plan platform --add htop --add ./hello_1.0_amd64.deb --remove nano")]
+pub struct PlanOpts {
+    #[command(flatten)]
+    change: Change,
+    /// Plan for this tree instead of the template as it is
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Write the plan to this file (JSON)
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+}
+
 /// Runs the verb.
-pub fn run(_: &Cli, _: &PlanOpts) -> anyhow::Result<u8> {
-    anyhow::bail!("not there yet")
+pub fn run(cli: &Cli, opts: &PlanOpts) -> Result<u8> {
+    let progress = Progress::new(&cli.global, "plan");
+    let instance = opts.change.open(cli, opts.root.as_deref(), &progress)?;
+    let mut show = show_events(cli, &progress);
+    let plan = Transaction::open(instance.root.clone(), instance.request.clone(), &mut show)?.plan()?;
+    progress.finish();
+    if let Some(path) = &opts.save {
+        let text = serde_json::to_vec_pretty(&plan)?;
+        std::fs::write(path, text).map_err(|e| Error::io("writing plan", path, e))?;
+    }
+    let fields = json!({
+        "name": instance.stored.manifest.name,
+        "templateVersion": instance.stored.manifest.template_version,
+        "digest": instance.stored.record.digest,
+        "nothingToDo": plan.nothing_to_do,
+        "refused": !plan.refusals.is_empty(),
+        "plan": plan,
+    });
+    output::result(cli, fields, |out| out.push_str(&render_table(&plan)))?;
+    // refusals are the answer to the question, so they are in the result and not an error
+    Ok(if plan.refusals.is_empty() { 0 } else { 4 })
 }

@@ -2,7 +2,6 @@
 // Copyright (c) The isar-template authors
 //! # Doing what was planned
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -11,12 +10,9 @@ use super::plan::{Action, Mark, Operation, Plan};
 use super::resolve::Wanted;
 use super::simulate::{Progress, Uri, failed_packages, reasons};
 use super::status::Status;
-use super::transaction::{Event, Transaction, fetch_error};
+use super::transaction::{Event, Heard, Transaction, fetch_error};
 use crate::error::{ChrootError, Result};
 use crate::sandbox::STATUS_FD;
-
-/// How much output an error quotes.
-const TAIL_LINES: usize = 20;
 
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -116,11 +112,11 @@ impl Transaction<'_> {
         argv.extend(self.options("all", true));
         argv.extend(self.real_arguments(wanted, plan, true));
         let sandbox = self.sandbox(true);
-        let (captured, _) = self.listen(&sandbox, &argv)?;
-        if captured.exit.success() {
+        let heard = self.listen(&sandbox, &argv)?;
+        if heard.captured.exit.success() {
             return Ok(());
         }
-        Err(fetch_error("fetching packages", &captured))
+        Err(fetch_error("fetching packages", &heard.captured))
     }
 
     /// The transaction: marks, then one run of apt-get.
@@ -143,11 +139,11 @@ impl Transaction<'_> {
         let mut argv = vec!["sh".to_owned(), "-c".to_owned(), script, "sh".to_owned()];
         argv.extend(self.real_arguments(wanted, plan, false));
         let sandbox = self.sandbox(false);
-        let (captured, failures) = self.listen(&sandbox, &argv)?;
-        if captured.exit.success() {
+        let heard = self.listen(&sandbox, &argv)?;
+        if heard.captured.exit.success() {
             return Ok(());
         }
-        Err(package_error(&captured.text(), &captured.errors(), &failures, captured.exit.signal))
+        Err(package_error(&heard))
     }
 
     fn real_arguments(&self, wanted: &Wanted, plan: &Plan, download_only: bool) -> Vec<String> {
@@ -214,45 +210,32 @@ fn verify(plan: &Plan, status: &Status, audit: &str) -> Result<()> {
 }
 
 /// What failed, in whose words.
-fn package_error(stdout: &str, stderr: &str, failures: &[Progress], signal: Option<i32>) -> ChrootError {
-    let mut named = failed_packages(stderr);
-    for failure in failures {
+fn package_error(heard: &Heard) -> ChrootError {
+    let errors = heard.captured.errors();
+    let mut named = failed_packages(&errors);
+    for failure in &heard.failures {
         if let Progress::Failed { package, .. } = failure {
-            let package = package.split([':', '_']).next().unwrap_or(package);
-            let package = package.rsplit('/').next().unwrap_or(package).to_owned();
+            let package = package.rsplit('/').next().unwrap_or(package);
+            let package = package.split([':', '_']).next().unwrap_or(package).to_owned();
             if !package.is_empty() && !named.contains(&package) {
                 named.push(package);
             }
         }
     }
-    let what = match (named.as_slice(), signal) {
+    let mut message = match (named.as_slice(), heard.captured.exit.signal) {
         (_, Some(signal)) => format!("the package manager was killed by signal {signal}"),
-        ([], None) => format!("installing packages: {}", reasons(stdout, stderr)),
+        ([], None) => format!("installing packages: {}", reasons(&heard.captured.text(), &errors)),
         ([one], None) => format!("'{one}' failed"),
         (several, None) => {
             let quoted: Vec<String> = several.iter().map(|name| format!("'{name}'")).collect();
             format!("{} failed", quoted.join(", "))
         }
     };
-    let mut message = what;
-    for (name, text) in [("output", stdout), ("errors", stderr)] {
-        let tail = tail(text);
-        if !tail.is_empty() {
-            message.push_str(&format!("\nend of its {name}:\n{tail}"));
-        }
+    if !heard.tail.is_empty() {
+        message.push_str("; the end of its output:");
+        heard.tail.iter().for_each(|line| message.push_str(&format!("\n  {line}")));
     }
     ChrootError::PackageFailed { package: named.into_iter().next(), message }
-}
-
-fn tail(text: &str) -> String {
-    let mut lines: VecDeque<&str> = VecDeque::with_capacity(TAIL_LINES + 1);
-    for line in text.lines().filter(|l| !l.trim().is_empty()) {
-        lines.push_back(line);
-        if lines.len() > TAIL_LINES {
-            lines.pop_front();
-        }
-    }
-    lines.iter().map(|l| format!("  {l}")).collect::<Vec<_>>().join("\n")
 }
 
 /// A command for sh, each word quoted.
@@ -265,6 +248,7 @@ fn shell_line(argv: &[String]) -> String {
 mod tests {
     use super::super::plan::AskedBy;
     use super::*;
+    use crate::sandbox::{Captured, Exit};
 
     fn action(operation: Operation, package: &str, version: Option<&str>) -> Action {
         Action {
@@ -319,14 +303,18 @@ mod tests {
 
     #[test]
     fn failures_name_the_package_and_quote_it() {
-        let error = package_error(
-            "Setting up bad (1.0) ...\nI shall fail\n",
-            "dpkg: error processing package bad (--configure):\n installed bad package post-installation script subprocess returned error exit status 1\nE: Sub-process /usr/bin/dpkg returned an error code (1)\n",
-            &[Progress::Failed { package: "bad".into(), message: String::new() }],
-            None,
-        );
+        let heard = Heard {
+            captured: Captured {
+                exit: Exit { code: 100, signal: None },
+                stdout: Vec::new(),
+                stderr: b"dpkg: error processing package bad (--configure):\n".to_vec(),
+            },
+            failures: vec![Progress::Failed { package: "bad".into(), message: String::new() }],
+            tail: vec!["Setting up bad (1.0) ...".into(), "I shall fail".into()],
+        };
+        let error = package_error(&heard);
         let text = error.to_string();
-        assert!(text.starts_with("'bad' failed\n") && text.contains("  I shall fail"), "{text}");
+        assert!(text.starts_with("'bad' failed; ") && text.ends_with("\n  I shall fail"), "{text}");
         assert!(matches!(error, ChrootError::PackageFailed { package: Some(p), .. } if p == "bad"));
     }
 

@@ -5,7 +5,7 @@
 //! Holds what plan and apply share: the scratch directory with package lists, caches and copies of package files, and
 //! the package sources. [`plan`](Transaction::plan) is in the module `resolve`, [`apply`](Transaction::apply) in its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -21,6 +21,9 @@ use super::sources::{self, Kind, SourceFile, Suite, folder_sources};
 use super::status::Status;
 use crate::error::{ChrootError, Refusal, Result};
 use crate::sandbox::{Captured, Channel, OWN_DIR, Root, STATUS_FD, Sandbox};
+
+/// How much output an error quotes.
+const TAIL_LINES: usize = 20;
 
 /// What happens, for progress and logs.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,6 +54,15 @@ pub struct Transaction<'a> {
     pub(super) refresh_time: Duration,
     /// The last plan, and what it takes to fetch.
     pub(super) planned: Option<(Plan, Vec<Uri>)>,
+}
+
+/// What came of a command.
+pub(super) struct Heard {
+    pub captured: Captured,
+    /// From the status channel.
+    pub failures: Vec<Progress>,
+    /// The last lines, of output and errors as they came.
+    pub tail: Vec<String>,
 }
 
 /// Package sources as they are used in this transaction.
@@ -137,6 +149,10 @@ impl<'a> Transaction<'a> {
             .binds(self.request.binds.iter().cloned())
             .own_bind(self.scratch(""), "apt", true)
             .own_bind(self.scratch("debs"), "apt/debs", false);
+        // for the hooks of apt, which are not told our options
+        let directories = self.directories("all");
+        let conf: String = directories.iter().map(|(name, value)| format!("{name} \"{value}\";\n")).collect();
+        sandbox = sandbox.own_file("apt.conf", conf).env("APT_CONFIG", format!("{OWN_DIR}/apt.conf"));
         for (number, repo) in self.request.repos.iter().enumerate() {
             sandbox = sandbox.own_bind(repo, &format!("repo/{number}"), false);
         }
@@ -153,52 +169,73 @@ impl<'a> Transaction<'a> {
         sandbox
     }
 
+    /// Directories of apt, outside of the tree.
+    fn directories(&self, sources: &str) -> Vec<(&'static str, String)> {
+        let mut directories = vec![
+            ("Dir::Etc::SourceList", "/dev/null".to_owned()),
+            ("Dir::Etc::SourceParts", format!("{OWN_DIR}/{sources}.d")),
+            ("Dir::State::lists", format!("{OWN_DIR}/apt/lists")),
+            ("Dir::Cache::pkgcache", format!("{OWN_DIR}/apt/pkgcache.bin")),
+            ("Dir::Cache::srcpkgcache", format!("{OWN_DIR}/apt/srcpkgcache.bin")),
+        ];
+        if !self.request.keep_debs {
+            directories.push(("Dir::Cache::archives", format!("{OWN_DIR}/apt/archives")));
+        }
+        directories
+    }
+
     /// Options for every call of apt, with one of the directories of sources.
     pub(super) fn options(&self, sources: &str, network: bool) -> Vec<String> {
-        let mut options = vec![
-            "Dir::Etc::SourceList=/dev/null".to_owned(),
-            format!("Dir::Etc::SourceParts={OWN_DIR}/{sources}.d"),
-            format!("Dir::State::lists={OWN_DIR}/apt/lists"),
-            format!("Dir::Cache::pkgcache={OWN_DIR}/apt/pkgcache.bin"),
-            format!("Dir::Cache::srcpkgcache={OWN_DIR}/apt/srcpkgcache.bin"),
-            "APT::Cmd::Pattern-Only=true".to_owned(),
-            "APT::Color=0".to_owned(),
-            "APT::Get::List-Cleanup=0".to_owned(),
-            "APT::Update::Error-Mode=any".to_owned(),
-            "Acquire::Languages=none".to_owned(),
-            "Dpkg::Progress-Fancy=0".to_owned(),
-            "Dpkg::Use-Pty=0".to_owned(),
-            "quiet=1".to_owned(),
-        ];
+        let mut options: Vec<String> =
+            self.directories(sources).into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        options.extend(
+            [
+                "APT::Cmd::Pattern-Only=true",
+                "APT::Color=0",
+                "APT::Get::List-Cleanup=0",
+                "APT::Update::Error-Mode=any",
+                "Acquire::Languages=none",
+                "Dpkg::Progress-Fancy=0",
+                "Dpkg::Use-Pty=0",
+                "quiet=1",
+            ]
+            .map(str::to_owned),
+        );
         if !network {
             // there is nobody to be protected from, and folders of the host may be closed to apt's own user
             options.push("APT::Sandbox::User=root".to_owned());
-        }
-        if !self.request.keep_debs {
-            options.push(format!("Dir::Cache::archives={OWN_DIR}/apt/archives"));
         }
         options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect()
     }
 
     /// Runs a command; passes its output and progress on.
-    pub(super) fn listen(&mut self, sandbox: &Sandbox, argv: &[String]) -> Result<(Captured, Vec<Progress>)> {
-        let mut failures = Vec::new();
+    pub(super) fn listen(&mut self, sandbox: &Sandbox, argv: &[String]) -> Result<Heard> {
+        let (mut failures, mut tail, mut last) = (Vec::new(), VecDeque::new(), (0.0, String::new()));
         let sink = &mut *self.sink;
         let captured = sandbox.listen(argv, &mut |channel, line| match (channel, parse_progress(line)) {
             (
                 Channel::Status,
                 Some(Progress::Fetching { percent, what } | Progress::Installing { percent, what }),
             ) => {
-                sink(Event::Percent { percent, what: &what });
+                if last != (percent, what.clone()) {
+                    sink(Event::Percent { percent, what: &what });
+                    last = (percent, what);
+                }
             }
             (Channel::Status, Some(failed)) => failures.push(failed),
             (Channel::Status, None) => {}
             (_, _) => {
                 log::debug!("{line}");
                 sink(Event::Output(line));
+                if !line.trim().is_empty() {
+                    tail.push_back(line.to_owned());
+                }
+                if tail.len() > TAIL_LINES {
+                    tail.pop_front();
+                }
             }
         })?;
-        Ok((captured, failures))
+        Ok(Heard { captured, failures, tail: tail.into() })
     }
 
     /// Copies the package files of the request, and asks dpkg what they are.
@@ -391,11 +428,11 @@ impl<'a> Transaction<'a> {
         // it would be of these sources only, and of no use to us
         argv.extend(["-o", "pkgCacheFile::Generate=false", "update"].map(str::to_owned));
         let sandbox = self.sandbox(network);
-        let (captured, _) = self.listen(&sandbox, &argv)?;
-        if captured.exit.success() {
+        let heard = self.listen(&sandbox, &argv)?;
+        if heard.captured.exit.success() {
             return Ok(());
         }
-        Err(fetch_error("refreshing package lists", &captured))
+        Err(fetch_error("refreshing package lists", &heard.captured))
     }
 }
 

@@ -362,8 +362,16 @@ pub(super) fn mount_system(spec: &Spec, placeholders: &mut Placeholders) -> Step
             make_dir(parent, 0o755)?;
         }
         write_file(&path, file.content.as_bytes(), file.mode)?;
+        // always the same, or apt would take its caches for outdated in the next sandbox
+        set_old(&path)?;
+        path.parent().map_or(Ok(()), set_old)?;
     }
     Ok(())
+}
+
+fn set_old(path: &Path) -> Step<()> {
+    let times = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1));
+    fs::File::open(path).and_then(|file| file.set_times(times)).step("setting the time of", path)
 }
 
 /// Covers what tells of the host's hardware and kernel, or lets root change it. After /dev is there.

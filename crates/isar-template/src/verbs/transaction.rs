@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # What plan and install have in common
+//!
+//! The options that say what is to change, and the instance of the template on which it is resolved.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+use template_bundle::Error;
+use template_bundle::manifest::ROOTFS;
+use template_chroot::apt::{Add, Event, Plan, TransactionRequest, UpdateMode, render_table};
+use template_chroot::{Bind, Root};
+use template_store::{Scratch, Stored};
+
+use super::exec::overlay;
+use crate::cli::{Cli, Trust};
+use crate::progress::Progress;
+use crate::source;
+
+/// What is to change.
+#[derive(Debug, Args)]
+pub struct Change {
+    /// Install a package: of a repository, in this version, or a .deb file
+    #[arg(long, value_name = "PKG[=VER]|FILE.deb")]
+    add: Vec<Add>,
+    /// Remove a package with its configuration
+    #[arg(long, value_name = "PKG")]
+    remove: Vec<String>,
+    /// Mark a package as one that is kept only while something needs it
+    #[arg(long, value_name = "PKG")]
+    mark_auto: Vec<String>,
+    /// Remove what nothing needs any more
+    #[arg(long)]
+    auto_remove: bool,
+    /// Allow the version of this package of the template to change
+    #[arg(long, value_name = "PKG")]
+    allow_upgrade: Vec<String>,
+    /// Repository folder on the host (with Packages, or with dists/), trusted for this run only
+    #[arg(long, value_name = "DIR")]
+    repo: Vec<PathBuf>,
+    /// Show a directory of the host inside, read-only: where sources of the template expect a repository
+    #[arg(long = "bind", value_name = "SRC:DST")]
+    binds: Vec<Bind>,
+    /// Package lists to refresh: local are those of file: sources; auto is local, or all when there are no others
+    #[arg(long, value_name = "auto|local|all|none", default_value = "auto")]
+    update: UpdateMode,
+    /// End with this process
+    #[arg(long, value_name = "PID")]
+    die_with: Option<i32>,
+    #[command(flatten)]
+    trust: Trust,
+    /// NAME[:VERSION] or sha256:… of the store, or a bundle
+    template: String,
+}
+
+/// A template, and a root that the change is resolved or done on.
+pub struct Instance {
+    /// The template.
+    pub stored: Stored,
+    /// The root.
+    pub root: Root,
+    /// The request.
+    pub request: TransactionRequest,
+    /// Holds what the root writes, unless it is a tree of the caller.
+    _scratch: Scratch,
+}
+
+impl Change {
+    /// Opens an instance over the template, or on a tree of the caller.
+    pub fn open(&self, cli: &Cli, tree: Option<&Path>, progress: &Progress) -> Result<Instance> {
+        template_store::require_root("working on a root filesystem")?;
+        if let Some(pid) = self.die_with {
+            template_chroot::watch::die_with(pid)?;
+        }
+        let (store, stored) = source::find(cli, &self.template, &self.trust, progress)?;
+        if let Some(bind) = self.binds.iter().find(|b| b.writable) {
+            let target = bind.target.display();
+            return Err(Error::usage(format!(
+                "--bind for '{target}': package scripts cannot be given a directory to write to"
+            ))
+            .hint("leave out :rw")
+            .into());
+        }
+        let scratch = store.scratch()?;
+        let root = match tree {
+            Some(tree) => {
+                check_tree(tree)?;
+                Root::Tree(tree.to_path_buf())
+            }
+            None => overlay(&scratch, store.lowers(stored.manifest.component(ROOTFS)?, false)?)?,
+        };
+        let apt = scratch.path().join("apt");
+        std::fs::create_dir(&apt).map_err(|e| Error::io("creating", &apt, e))?;
+        let request = TransactionRequest {
+            add: self.add.clone(),
+            remove: self.remove.clone(),
+            mark_auto: self.mark_auto.clone(),
+            auto_remove: self.auto_remove,
+            allow_upgrade: self.allow_upgrade.clone(),
+            repos: self.repo.clone(),
+            binds: self.binds.clone(),
+            update: self.update,
+            keep_debs: tree.is_some(),
+            // the result is synced as a whole, or belongs to a build that starts over when the machine fails
+            unsafe_io: true,
+            scratch_dir: Some(apt),
+            ..TransactionRequest::default()
+        };
+        request.check()?;
+        Ok(Instance { stored, root, request, _scratch: scratch })
+    }
+}
+
+/// Shows what apt and dpkg do.
+pub fn show_events<'a>(cli: &Cli, progress: &'a Progress) -> impl FnMut(Event<'_>) + use<'a> {
+    let verbose = cli.global.verbose > 0;
+    move |event| match event {
+        Event::Step(what) => progress.step(what),
+        Event::Percent { percent, what } => progress.percent(percent, what),
+        Event::Output(line) if verbose => progress.line(line),
+        Event::Output(line) => log::debug!("{line}"),
+    }
+}
+
+/// Says what a plan would do, on standard error, before anything is done.
+pub fn announce(cli: &Cli, progress: &Progress, plan: &Plan) {
+    if !cli.global.quiet {
+        progress.text(&render_table(plan));
+    }
+}
+
+fn check_tree(tree: &Path) -> Result<()> {
+    let wrong = |why: &str| {
+        Error::usage(format!("'{}' {why}", tree.display())).hint("--root takes a checkout of the template")
+    };
+    if std::fs::canonicalize(tree).is_ok_and(|path| path == Path::new("/")) {
+        return Err(Error::usage("--root / is the running system")
+            .hint("a template is never installed over the host")
+            .into());
+    }
+    if !tree.is_dir() {
+        return Err(wrong("is no directory").into());
+    }
+    if !tree.join("var/lib/dpkg/status").is_file() {
+        return Err(wrong("holds no Debian system: it has no /var/lib/dpkg/status").into());
+    }
+    Ok(())
+}
