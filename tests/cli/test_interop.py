@@ -108,70 +108,69 @@ def test_umoci_unpacks_what_our_checkout_makes(gzip_bundle, tmp):
     support.assert_same_tree(finished, out + "/rootfs", sparse=False)
 
 
+@pytest.fixture(scope="module")
+def storage(session_dir):
+    """Where podman and buildah keep images and containers, apart from those of the machine."""
+    folder = os.path.join(session_dir, "containers")
+    # only layouts on disk are read, and their trust is not the engine's matter here
+    support.write(folder + "/policy.json", '{"default": [{"type": "insecureAcceptAnything"}]}')
+    yield folder
+    engine = Engine("buildah", folder)
+    engine("rm", "--all", check=False)
+    engine("rmi", "--all", "--force", check=False)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 class Engine:
-    """A container engine with storage of its own and no daemon."""
+    """A container engine without a daemon."""
 
     def __init__(self, tool, folder):
         self.tool = need(tool)
         self.options = ["--root", folder + "/root", "--runroot", folder + "/run", "--storage-driver", "vfs"]
+        self.policy = ["--signature-policy", folder + "/policy.json"]
 
     def __call__(self, *words, **options):
         return support.command(self.tool, *self.options, *words, **options)
 
-
-@pytest.fixture
-def buildah(tmp):
-    engine = Engine("buildah", tmp + "/buildah")
-    yield engine
-    engine("rm", "--all", check=False)
-    engine("rmi", "--all", "--force", check=False)
-
-
-def permissive_policy(tmp):
-    """Nothing but the layout on disk is read, and its trust is not the engine's matter here."""
-    return support.write(os.path.join(tmp, "policy.json"), '{"default": [{"type": "insecureAcceptAnything"}]}')
+    def container(self, bundle):
+        return self("from", *self.policy, "oci:%s:1.0-rootfs" % bundle).stdout.split()[-1]
 
 
 @pytest.mark.parametrize("which", ["zstd", "gzip"])
-def test_buildah_sees_what_our_checkout_makes(buildah, platform_bundle, shared, gzip_bundle, tmp, which):
+def test_buildah_sees_and_runs_what_our_checkout_makes(storage, platform_bundle, shared, gzip_bundle, tmp, which):
+    buildah = Engine("buildah", storage)
     if which == "zstd":
         bundle, finished = platform_bundle, os.path.join(tmp, "finished")
         shared("checkout", "platform", finished)
     else:
         bundle, finished = gzip_bundle
-    name = buildah("from", "--signature-policy", permissive_policy(tmp), "oci:%s:1.0-rootfs" % bundle).stdout.split()[-1]
+    name = buildah.container(bundle)
     mounted = buildah("mount", name).stdout.strip()
     try:
         support.assert_same_tree(finished, mounted, sparse=False, ignore=(b". ",))
     finally:
         buildah("umount", name)
-
-
-def test_buildah_runs_a_command(buildah, platform_bundle, tmp):
-    name = buildah("from", "--signature-policy", permissive_policy(tmp), "oci:%s:1.0-rootfs" % platform_bundle).stdout.split()[-1]
     result = buildah("run", "--isolation", "chroot", name, "--", "/bin/sh", "-c", ". /etc/os-release; echo $ID; dpkg --audit; id -u")
     assert result.stdout.split() == ["debian", "0"]
+    buildah("rm", name)
 
 
 # what works depends on the cgroups of the machine: crun refuses the hybrid kind, runc cannot do without
 RUNTIMES = [["--runtime", "crun", "run", "--cgroups", "disabled"], ["--runtime", "runc", "run"]]
 
 
-def test_podman_runs_a_command(platform_bundle, tmp):
-    podman = Engine("podman", tmp + "/podman")
+def test_podman_runs_a_command(storage, platform_bundle):
+    podman = Engine("podman", storage)
     # not every machine may raise its limits
     limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
     script = ". /etc/os-release; echo $ID $VERSION_CODENAME; dpkg --audit"
     results = []
-    try:
-        for runtime in RUNTIMES:
-            results.append(podman(
-                "--cgroup-manager", "cgroupfs", *runtime, "--rm", "--network", "none", *limits, "--signature-policy",
-                permissive_policy(tmp), "oci:%s:1.0-rootfs" % platform_bundle, "/bin/sh", "-c", script, check=False))
-            if results[-1].returncode == 0:
-                break
-    finally:
-        podman("rmi", "--all", "--force", check=False)
+    for runtime in RUNTIMES:
+        results.append(podman(
+            "--cgroup-manager", "cgroupfs", *runtime, "--rm", "--network", "none", *limits, *podman.policy,
+            "oci:%s:1.0-rootfs" % platform_bundle, "/bin/sh", "-c", script, check=False))
+        if results[-1].returncode == 0:
+            break
     assert results[-1].returncode == 0, [result.stderr for result in results]
     assert results[-1].stdout.split() == ["debian", support.SUITE]
 
