@@ -112,8 +112,11 @@ template_reset_locales() {
         if [ -L '${ROOTFSDIR}/etc/locale.conf' ]; then
             rm -f '${ROOTFSDIR}/etc/locale.conf'
         fi
-        # all locales commented out, as before Isar appends those it wants and has them generated
-        sed -i '/^[^#]/s/^/# /; /^$/d' '${ROOTFSDIR}/etc/locale.gen'
+        # all locales once and commented out, as before Isar appends those it wants and has them generated
+        list='${ROOTFSDIR}/etc/locale.gen'
+        sed '/^[^#]/s/^/# /' "$list" | awk '!/^# [^ ]+ [^ ]+$/ || !seen[$0]++' > "$list.once"
+        cat "$list.once" > "$list"
+        rm "$list.once"
 EOSUDO
 }
 
