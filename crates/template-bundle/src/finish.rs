@@ -242,11 +242,6 @@ fn replace(
     contents: &mut BTreeMap<Vec<u8>, Vec<u8>>,
 ) {
     let Some(like) = base.get(from) else { return };
-    // metadata of a hard link stands at its first name
-    let like = match &like.node {
-        Node::Hardlink { target } => base.get(&target.0[..]).copied().unwrap_or(like),
-        _ => like,
-    };
     let node = Node::File { size: content.len() as u64, digest: Digest::of(&content), holes: vec![] };
     out.insert(to.to_vec(), Entry { path: Bytes(to.to_vec()), node, ..(*like).clone() });
     contents.insert(to.to_vec(), content);

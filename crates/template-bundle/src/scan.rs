@@ -26,6 +26,8 @@ pub const WHITEOUT: &str = ".wh.";
 /// Attributes that belong to the host and not to the tree: overlayfs keeps its own state in them.
 const FOREIGN_XATTRS: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 
+type Attributes = Vec<(Bytes, Bytes)>;
+
 /// What a walk has to tell besides the entries.
 #[derive(Debug, Default)]
 pub struct Notes {
@@ -58,7 +60,8 @@ pub fn scan(path: &Path) -> Result<(Vec<Entry>, Notes)> {
 struct Scan {
     entries: Vec<Entry>,
     notes: Notes,
-    links: HashMap<(u64, u64), Bytes>,
+    /// First name of an inode with several, and its attributes.
+    links: HashMap<(u64, u64), (Bytes, Attributes)>,
     device: u64,
 }
 
@@ -114,20 +117,15 @@ impl Scan {
 
     fn entry(&mut self, path: &Path, full: Vec<u8>, meta: &fs::Metadata) -> Result<Entry> {
         let full = Bytes(full);
-        if !meta.is_dir() && meta.nlink() > 1 {
-            if let Some(first) = self.links.get(&(meta.dev(), meta.ino())) {
-                let node = Node::Hardlink { target: first.clone() };
-                return Ok(Entry {
-                    path: full,
-                    node,
-                    mode: 0,
-                    uid: 0,
-                    gid: 0,
-                    mtime: (0, 0),
-                    xattrs: vec![],
-                });
-            }
-            self.links.insert((meta.dev(), meta.ino()), full.clone());
+        let inode = (meta.dev(), meta.ino());
+        let linked = !meta.is_dir() && meta.nlink() > 1;
+        if linked && let Some((first, xattrs)) = self.links.get(&inode) {
+            let node = Node::Hardlink { target: first.clone() };
+            return Ok(with_metadata(full, node, meta, xattrs.clone()));
+        }
+        let xattrs = read_xattrs(path)?;
+        if linked {
+            self.links.insert(inode, (full.clone(), xattrs.clone()));
         }
         let kind = meta.file_type();
         let (major, minor) = (nix::sys::stat::major(meta.rdev()), nix::sys::stat::minor(meta.rdev()));
@@ -147,20 +145,24 @@ impl Scan {
             let holes = if meta.blocks() * 512 < meta.size() { holes(path, meta.size())? } else { vec![] };
             Node::File { size: meta.size(), digest: Digest::of(b""), holes }
         };
-        Ok(Entry {
-            path: full,
-            node,
-            mode: meta.mode() & 0o7777,
-            uid: meta.uid(),
-            gid: meta.gid(),
-            mtime: (meta.mtime(), u32::try_from(meta.mtime_nsec()).unwrap_or(0)),
-            xattrs: read_xattrs(path)?,
-        })
+        Ok(with_metadata(full, node, meta, xattrs))
+    }
+}
+
+fn with_metadata(path: Bytes, node: Node, meta: &fs::Metadata, xattrs: Attributes) -> Entry {
+    Entry {
+        path,
+        node,
+        mode: meta.mode() & 0o7777,
+        uid: meta.uid(),
+        gid: meta.gid(),
+        mtime: (meta.mtime(), u32::try_from(meta.mtime_nsec()).unwrap_or(0)),
+        xattrs,
     }
 }
 
 /// All extended attributes that belong to the tree, in byte order of their names.
-pub fn read_xattrs(path: &Path) -> Result<Vec<(Bytes, Bytes)>> {
+fn read_xattrs(path: &Path) -> Result<Attributes> {
     let names = match xattr::list(path) {
         Ok(names) => names,
         Err(e) if e.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) => return Ok(vec![]),
@@ -171,6 +173,15 @@ pub fn read_xattrs(path: &Path) -> Result<Vec<(Bytes, Bytes)>> {
         let bytes = name.as_bytes();
         if FOREIGN_XATTRS.iter().any(|foreign| bytes.starts_with(foreign)) {
             continue;
+        }
+        if bytes.contains(&b'=') || bytes.iter().any(u8::is_ascii_control) {
+            let name = Bytes::from(bytes).display();
+            let path = path.display();
+            return Err(Error::new(
+                Kind::Refused,
+                format!("attribute '{name}' of '{path}' cannot be packed: a tar cannot hold its name"),
+            )
+            .hint("remove the attribute: setfattr -x"));
         }
         if let Some(value) = xattr::get(path, &name).doing("reading attributes", path)? {
             out.push((bytes.into(), Bytes(value)));

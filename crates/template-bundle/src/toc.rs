@@ -65,7 +65,7 @@ pub enum Node {
         /// Where it points.
         target: Bytes,
     },
-    /// Another name of an earlier entry. It has no metadata of its own.
+    /// Another name of an earlier entry. Its metadata are those of that entry: some readers of tar apply them again.
     Hardlink {
         /// Path of the earlier entry.
         target: Bytes,
@@ -144,12 +144,28 @@ fn parent(path: &[u8]) -> &[u8] {
     path.iter().rposition(|c| *c == b'/').map_or(&[], |at| &path[..at])
 }
 
+/// What a file and all its names have in common.
+#[derive(PartialEq)]
+struct Metadata {
+    mode: u32,
+    owner: (u32, u32),
+    mtime: (i64, u32),
+    xattrs: Vec<(Bytes, Bytes)>,
+}
+
+impl Metadata {
+    fn of(entry: &Entry) -> Self {
+        let owner = (entry.uid, entry.gid);
+        Metadata { mode: entry.mode, owner, mtime: entry.mtime, xattrs: entry.xattrs.clone() }
+    }
+}
+
 /// Checks entries as they come.
 #[derive(Default)]
 pub struct Checker {
     last: Option<Vec<u8>>,
     directories: Vec<Vec<u8>>,
-    linkable: std::collections::HashSet<Vec<u8>>,
+    linkable: std::collections::HashMap<Vec<u8>, Metadata>,
 }
 
 impl Checker {
@@ -195,16 +211,11 @@ impl Checker {
                 }
             }
             Node::Hardlink { target } => {
-                if !self.linkable.contains(&target.0) {
+                let Some(metadata) = self.linkable.get(&target.0) else {
                     return Err(Error::damaged("is a hard link to something that is no earlier file"));
-                }
-                if entry.mode != 0
-                    || entry.uid != 0
-                    || entry.gid != 0
-                    || entry.mtime != (0, 0)
-                    || !entry.xattrs.is_empty()
-                {
-                    return Err(Error::damaged("is a hard link with metadata of its own"));
+                };
+                if *metadata != Metadata::of(entry) {
+                    return Err(Error::damaged("is a hard link with other metadata than its target"));
                 }
             }
             Node::CharDevice { major, minor } | Node::BlockDevice { major, minor } => {
@@ -216,7 +227,7 @@ impl Checker {
             Node::Fifo => {}
         }
         if !matches!(entry.node, Node::Directory | Node::Hardlink { .. }) {
-            self.linkable.insert(path.clone());
+            self.linkable.insert(path.clone(), Metadata::of(entry));
         }
         self.last = Some(path.clone());
         Ok(())
@@ -387,15 +398,7 @@ mod tests {
     }
 
     fn link(path: &str, target: &str) -> Entry {
-        Entry {
-            path: path.into(),
-            node: Node::Hardlink { target: target.into() },
-            mode: 0,
-            uid: 0,
-            gid: 0,
-            mtime: (0, 0),
-            xattrs: vec![],
-        }
+        node(path, Node::Hardlink { target: target.into() })
     }
 
     fn file(path: &str) -> Entry {
@@ -441,6 +444,7 @@ mod tests {
             ("out of order", vec![dir(""), file("b"), file("a")]),
             ("forward hard link", vec![dir(""), link("a", "b"), file("b")]),
             ("hard link to a directory", vec![dir(""), dir("a"), link("b", "a")]),
+            ("hard link of another mode", vec![dir(""), file("a"), Entry { mode: 0o4755, ..link("b", "a") }]),
             ("nul", vec![dir(""), file("a\0b")]),
             ("trailing slash", vec![dir(""), dir("a/")]),
         ];

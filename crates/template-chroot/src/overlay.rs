@@ -37,6 +37,10 @@ impl Merged {
         fsconfig_set_string(&context, "lowerdir", lower).map_err(failed)?;
         fsconfig_set_string(&context, "upperdir", escape(upper)).map_err(failed)?;
         fsconfig_set_string(&context, "workdir", escape(work)).map_err(failed)?;
+        // as in the sandbox: one upper directory must not see different features
+        for feature in ["redirect_dir", "metacopy", "index"] {
+            fsconfig_set_string(&context, feature, "off").map_err(failed)?;
+        }
         fsconfig_create(&context).map_err(failed)?;
         let flags = MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID;
         let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags).map_err(failed)?;

@@ -69,7 +69,12 @@ pub fn check_target(target: &Path) -> Result<()> {
             Some(_) => Err(Error::usage(format!("directory '{}' is not empty", target.display()))
                 .hint("give a directory that does not exist, or an empty one")),
         },
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => match target.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => {
+                Err(Error::usage(format!("directory '{}' does not exist", parent.display())))
+            }
+            _ => Ok(()),
+        },
         Err(e) if e.raw_os_error() == Some(nix::libc::ENOTDIR) => {
             Err(Error::usage(format!("'{}' exists and is no directory", target.display())))
         }

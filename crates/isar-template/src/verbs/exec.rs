@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use template_bundle::Error;
 use template_bundle::manifest::ROOTFS;
 use template_chroot::{Bind, Root, Sandbox};
 
@@ -63,7 +64,7 @@ pub fn run(cli: &Cli, opts: &ExecOpts) -> Result<u8> {
     let component = stored.manifest.component(&opts.component)?;
     let scratch = store.scratch()?;
     let sandbox = Sandbox::new(overlay(&scratch, store.lowers(component, opts.raw)?)?)
-        .binds(opts.binds.clone())
+        .binds(resolve_binds(&opts.binds)?)
         .network(opts.network)
         .cwd(&opts.cwd)
         .inherit_stdin(true);
@@ -71,11 +72,20 @@ pub fn run(cli: &Cli, opts: &ExecOpts) -> Result<u8> {
     Ok(u8::try_from(exit.code).unwrap_or(1))
 }
 
+/// Makes the sources of binds absolute, and refuses those that are not there.
+pub fn resolve_binds(binds: &[Bind]) -> Result<Vec<Bind>> {
+    let resolve = |bind: &Bind| match std::fs::canonicalize(&bind.source) {
+        Ok(source) => Ok(Bind { source, ..bind.clone() }),
+        Err(e) => Err(Error::usage(format!("--bind: '{}': {e}", bind.source.display())).into()),
+    };
+    binds.iter().map(resolve).collect()
+}
+
 /// A root over pristine trees that vanishes with the scratch directory.
 pub fn overlay(scratch: &template_store::Scratch, lowers: Vec<PathBuf>) -> Result<Root> {
     let (upper, work) = (scratch.path().join("upper"), scratch.path().join("work"));
     for dir in [&upper, &work] {
-        std::fs::create_dir(dir).map_err(|e| template_bundle::Error::io("creating", dir, e))?;
+        std::fs::create_dir(dir).map_err(|e| Error::io("creating", dir, e))?;
     }
     Ok(Root::Overlay { lowers, upper, work })
 }

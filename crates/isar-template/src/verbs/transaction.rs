@@ -14,7 +14,7 @@ use template_chroot::apt::{Add, Event, Plan, TransactionRequest, UpdateMode, ren
 use template_chroot::{Bind, Root};
 use template_store::{Scratch, Stored};
 
-use super::exec::overlay;
+use super::exec::{overlay, resolve_binds};
 use crate::cli::{Cli, Trust};
 use crate::progress::Progress;
 use crate::source;
@@ -100,7 +100,7 @@ impl Change {
             auto_remove: self.auto_remove,
             allow_upgrade: self.allow_upgrade.clone(),
             repos: self.repo.clone(),
-            binds: self.binds.clone(),
+            binds: resolve_binds(&self.binds)?,
             update: self.update,
             keep_debs: tree.is_some(),
             // the result is synced as a whole, or belongs to a build that starts over when the machine fails
