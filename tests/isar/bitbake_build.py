@@ -5,6 +5,7 @@
 import glob
 import os
 import re
+import subprocess
 import time
 
 MULTICONFIG = "qemuamd64-bookworm"
@@ -29,10 +30,10 @@ class Build:
         self.output = ""
         self.seconds = 0.0
         workspace.run(f". isar/isar-init-build-env {name} >/dev/null", check=True)
-        self._add(layers)
+        self.add_layers(layers)
         self.configure(COMMON + settings)
 
-    def _add(self, layers):
+    def add_layers(self, layers):
         path = os.path.join(self.path, "conf", "bblayers.conf")
         with open(path, encoding="utf-8") as file:
             text = file.read()
@@ -44,6 +45,15 @@ class Build:
     def configure(self, settings):
         with open(os.path.join(self.path, "conf", "local.conf"), "a", encoding="utf-8") as file:
             file.write(settings)
+
+    def run(self, command):
+        """Run another command of bitbake's; returns what it said."""
+        done = self.workspace.run(
+            f". isar/isar-init-build-env {self.name} >/dev/null && {command}",
+            check=True,
+            stdout=subprocess.PIPE,
+        )
+        return done.stdout
 
     def bitbake(self, arguments, check=True):
         """Run bitbake; returns whether it succeeded and keeps what it said and how long it took."""
