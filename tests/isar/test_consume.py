@@ -42,7 +42,7 @@ def test_own_packages_are_built_in_the_imported_chroot(consumer):
 
 def test_the_helper_does_the_package_transaction(consumer):
     log = consumer.task_log(f"{IMAGE}-qemuamd64", "do_rootfs_install")
-    assert re.search(r"running as root: \S+/isar-template .* install platform:1.0 ", log)
+    assert re.search(r"running as root: \S+/isar-template .* install sha256:", log)
     assert "not listed by this image: less example-raw" in log
     # its plan, as a table
     for package in ("nano", "product-app", "example-raw", "less"):

@@ -59,8 +59,21 @@ def test_an_equal_package_is_left_alone():
 
 
 @pytest.mark.parametrize("version", ["0.9", "2"])
-def test_another_version_of_a_self_built_package_is_allowed(version):
-    assert "--allow-upgrade hello" in arguments(product(), [offered(version, "bb")])
+def test_another_version_of_a_self_built_package_replaces_the_templates(version):
+    assert arguments(product("init vim hello"), [offered(version, "bb")]) == (
+        f"--add init --add vim --add hello={version} --auto-remove --allow-upgrade hello"
+    )
+
+
+def test_a_self_built_package_that_is_not_listed_is_replaced_as_well():
+    manifest = {**MANIFEST, "anchors": {**MANIFEST["anchors"], "settings": {}}}
+    planned = transaction.plan(product("init"), manifest, [offered(sha256="bb")], "/apt")
+    assert planned.arguments == ["--add", "init", "--add", "/apt/pool/hello.deb", "--auto-remove"]
+
+
+def test_a_self_built_package_that_goes_is_not_replaced():
+    assert "pool/hello.deb" not in arguments(product("init vim"), [offered(sha256="bb")])
+    assert "pool/hello.deb" not in arguments(product(remove="hello"), [offered(sha256="bb")])
 
 
 def test_allowed_upgrades_are_passed_on():

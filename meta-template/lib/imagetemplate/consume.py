@@ -22,33 +22,36 @@ def pin(d):
 
 def import_bundle(d, location, progress=None):
     """Verify and import the bundle, and record what it was for the other tasks."""
+    revoked = d.getVar("TEMPLATE_REVOKED_KEYS")
     result = helper.run(
         d,
         "import",
         "--allowed-signers", d.getVar("TEMPLATE_ALLOWED_SIGNERS"),
         "--identity", d.getVar("TEMPLATE_IDENTITY"),
         "--digest", d.getVar("TEMPLATE_PIN"),
+        *(("--revocation", revoked) if revoked else ()),
         location,
         progress=progress,
     )  # fmt: skip
-    reference = f"{result['name']}:{result['templateVersion']}"
-    manifest = helper.run(d, "inspect", reference)["manifest"]
-    _check_fits(d, reference, manifest)
-    record = {"reference": reference, "digest": result["digest"], "manifest": manifest}
+    template = f"{result['name']}:{result['templateVersion']}"
+    manifest = helper.run(d, "inspect", result["digest"])["manifest"]
+    _check_fits(d, template, manifest)
+    # by digest, as another release of the same version may get into a shared store
+    record = {"digest": result["digest"], "manifest": manifest}
     path = d.getVar("TEMPLATE_IMPORTED")
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(f"{path}.new", "w", encoding="utf-8") as file:
         json.dump(record, file)
     os.replace(f"{path}.new", path)
-    return f"building on the template {reference}, signed by {d.getVar('TEMPLATE_IDENTITY')}"
+    return f"building on the template {template}, signed by {d.getVar('TEMPLATE_IDENTITY')}"
 
 
-def _check_fits(d, reference, manifest):
+def _check_fits(d, template, manifest):
     for variable, key in (("DISTRO", "distro"), ("DISTRO_ARCH", "architecture")):
         ours, theirs = d.getVar(variable), (manifest.get("anchors") or {}).get(key)
         if theirs and ours != theirs:
             raise ConsumeError(
-                f"the template {reference} was made for {variable} = '{theirs}', this build has '{ours}'"
+                f"the template {template} was made for {variable} = '{theirs}', this build has '{ours}'"
             )
 
 
@@ -67,7 +70,7 @@ def read_record(d):
 def checkout(d, component, directory, progress=None):
     """Put a component, as it was packed, into an empty or missing folder."""
     helper.run(
-        d, "checkout", "--raw", "--component", component, read_record(d)["reference"], directory,
+        d, "checkout", "--raw", "--component", component, read_record(d)["digest"], directory,
         progress=progress,
     )  # fmt: skip
 
@@ -98,7 +101,7 @@ def install(d, root, progress=None):
     if (d.getVar("ISAR_USE_CACHED_BASE_REPO") or "0") == "1":
         binds += ["--bind", f"{d.getVar('REPO_BASE_DIR')}:/base-apt"]
     return helper.run(
-        d, "install", record["reference"], *planned.arguments, *binds,
+        d, "install", record["digest"], *planned.arguments, *binds,
         "--die-with", str(os.getpid()), "--root", root,
         progress=progress,
     )  # fmt: skip

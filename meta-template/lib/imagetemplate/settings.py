@@ -74,6 +74,8 @@ def _check_consume(d):
         if not d.getVar(name):
             raise SettingsError(f"TEMPLATE_MODE = 'consume' needs {name}, {meaning}")
     _check_file(d, "TEMPLATE_ALLOWED_SIGNERS")
+    if d.getVar("TEMPLATE_REVOKED_KEYS"):
+        _check_file(d, "TEMPLATE_REVOKED_KEYS")
     digest = d.getVar("TEMPLATE_DIGEST")
     if digest and not DIGEST.fullmatch(digest):
         raise SettingsError(f"TEMPLATE_DIGEST is not 'sha256:' and 64 hex digits: '{digest}'")

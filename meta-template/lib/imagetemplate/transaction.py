@@ -16,15 +16,21 @@ def plan(product, manifest, offered, repository):
     repository.read_packages() returns them, from the folder `repository`.
     """
     settings = (manifest.get("anchors") or {}).get("settings") or {}
-    listed = (settings.get("ROOTFS_PACKAGES") or "").split()
+    listed = _unique((settings.get("ROOTFS_PACKAGES") or "").split())
+    wanted = set(product.packages) | set(product.remove)
+    dropped = [] if product.keep else [package for package in listed if package not in wanted]
     arguments, notes = [], []
 
+    rebuilt, told = _replace_self_built(manifest, offered, repository, {*dropped, *product.remove})
+    notes += told
     for package in _unique(product.packages):
-        arguments += ["--add", package]
+        arguments += ["--add", rebuilt.pop(package, package)]
+    # the others were installed because something needs them
+    for replacement in rebuilt.values():
+        arguments += ["--add", replacement]
     for package in _unique(product.remove):
         arguments += ["--remove", package]
     if not product.keep:
-        dropped = [p for p in _unique(listed) if p not in set(product.packages + product.remove)]
         for package in dropped:
             arguments += ["--mark-auto", package]
         if dropped:
@@ -32,39 +38,55 @@ def plan(product, manifest, offered, repository):
         arguments.append("--auto-remove")
     elif product.remove:
         notes.append("TEMPLATE_KEEP is set: packages that only removed ones needed stay")
-
-    upgrades, rebuilt = _compare(manifest, offered)
-    for package in _unique(upgrades + product.allow_upgrade):
+    for package in _unique([*product.allow_upgrade, *_other_versions(manifest, offered)]):
         arguments += ["--allow-upgrade", package]
-    for stanza in rebuilt:
-        arguments += ["--add", os.path.join(repository, stanza["Filename"])]
-        notes.append(
-            f"'{stanza['Package']}' was built again at version {stanza['Version']} and differs "
-            "from the template's: it is installed again"
-        )
     return Transaction(arguments, notes)
 
 
-def _compare(manifest, offered):
-    """Packages of the template that the product built too: at other versions, or with other content."""
+def _replace_self_built(manifest, offered, repository, going):
+    """Package -> how to ask for the product's own build of what the template built and installed too.
+
+    apt takes a package of the same version for the installed one, so that is named by its file.
+    """
+    replacements, notes = {}, []
+    for stanza, built in _built_by_both(manifest, offered):
+        name = stanza["Package"]
+        if name in going or stanza["SHA256"] == built["sha256"]:
+            continue
+        if stanza["Version"] != built["version"]:
+            replacements[name] = f"{name}={stanza['Version']}"
+            notes.append(f"'{name}' {built['version']} becomes {stanza['Version']}, which this build made")
+        else:
+            replacements[name] = os.path.join(repository, stanza["Filename"])
+            notes.append(
+                f"'{name}' was built again at version {stanza['Version']} and differs from the "
+                "template's: it is installed again"
+            )
+    return replacements, notes
+
+
+def _other_versions(manifest, offered):
+    return [
+        stanza["Package"]
+        for stanza, built in _built_by_both(manifest, offered)
+        if stanza["Version"] != built["version"]
+    ]
+
+
+def _built_by_both(manifest, offered):
+    """Pairs of a package of the product and its record in the template, where that installed it."""
     known = {
-        (p.get("package"), p.get("architecture")): p
-        for p in (manifest.get("anchors") or {}).get("selfBuilt") or ()
+        (package.get("package"), package.get("architecture")): package
+        for package in (manifest.get("anchors") or {}).get("selfBuilt") or ()
     }
     installed = {
-        (p.get("package"), p.get("architecture"))
-        for p in manifest.get("packages") or ()
+        (package.get("package"), package.get("architecture"))
+        for package in manifest.get("packages") or ()
     }
-    upgrades, rebuilt = [], []
     for stanza in offered:
         key = (stanza["Package"], stanza["Architecture"])
-        if key not in known or key not in installed:
-            continue
-        if stanza["Version"] != known[key]["version"]:
-            upgrades.append(stanza["Package"])
-        elif stanza["SHA256"] != known[key]["sha256"]:
-            rebuilt.append(stanza)
-    return upgrades, rebuilt
+        if key in known and key in installed:
+            yield stanza, known[key]
 
 
 def _unique(words):

@@ -25,7 +25,8 @@ python () {
 do_unpack[noexec] = "1"
 
 do_template_import[vardeps] += "TEMPLATE_PIN TEMPLATE_IDENTITY"
-do_template_import[file-checksums] += "${TEMPLATE_ALLOWED_SIGNERS}:True"
+do_template_import[file-checksums] += "${TEMPLATE_ALLOWED_SIGNERS}:True \
+    ${@d.getVar('TEMPLATE_REVOKED_KEYS') + ':True' if d.getVar('TEMPLATE_REVOKED_KEYS') else ''}"
 do_template_import[network] = "${TASK_USE_SUDO}"
 do_template_import[doc] = "Verifies the template and imports it into the store"
 python do_template_import() {
