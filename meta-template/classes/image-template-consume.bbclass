@@ -15,10 +15,12 @@ do_rootfs_install[depends] += "template-import:do_template_import"
 do_rootfs_install[vardeps] += "rootfs_prepare TEMPLATE_PIN TEMPLATE_KEEP TEMPLATE_REMOVE TEMPLATE_ALLOW_UPGRADE"
 
 # The root filesystem is made faster than it is packed and unpacked.
-SSTATE_SKIP_CREATION = "1"
+SSTATE_SKIP_CREATION ?= "1"
 
 # What this class replaces has to be there, or packages would be installed twice or not at all.
 python () {
+    if d.getVar('TEMPLATE_MODE') != 'consume':
+        bb.fatal("an image recipe has to set TEMPLATE_MODE before it inherits image")
     known = ('rootfs_install_pkgs_update', 'rootfs_install_pkgs_download', 'rootfs_install_pkgs_isar_download',
              'rootfs_install_pkgs_install')
     found = [c for c in (d.getVar('ROOTFS_INSTALL_COMMAND') or '').split() if c.startswith('rootfs_install_pkgs_')]

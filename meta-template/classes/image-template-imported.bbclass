@@ -17,6 +17,15 @@ def template_pin(d):
     except bundle.BundleError as error:
         bb.fatal('TEMPLATE_SOURCE: %s' % error)
 
+# The digest of a local bundle is read while parsing, so another bundle at the same place is a reason
+# to parse again.
+python () {
+    from imagetemplate import bundle
+    if d.getVar('TEMPLATE_MODE') == 'consume' and not d.getVar('TEMPLATE_DIGEST'):
+        location = bundle.parse_source(d.getVar('TEMPLATE_SOURCE')).location
+        bb.parse.mark_dependency(d, bundle.index_path(location))
+}
+
 # what the import found, for the tasks that follow it
 TEMPLATE_IMPORTED = "${TMPDIR}/template/${DISTRO}-${DISTRO_ARCH}.json"
 TEMPLATE_IMPORTED[vardepvalue] = ""

@@ -8,6 +8,11 @@ TEMPLATE_DEPLOY_DIR ?= "${DEPLOY_DIR}/template"
 TEMPLATE_BUNDLE = "${TEMPLATE_NAME}-${TEMPLATE_VERSION}"
 TEMPLATE_WORKDIR = "${WORKDIR}/template"
 
+python () {
+    if d.getVar('TEMPLATE_MODE') != 'produce':
+        bb.fatal("an image recipe has to set TEMPLATE_MODE before it inherits image")
+}
+
 do_template_pack[depends] += " \
     ${@bb.utils.contains('TEMPLATE_COMPONENTS', 'buildchroot-target', 'sbuild-chroot-target:do_build', '', d)} \
     ${@bb.utils.contains('TEMPLATE_COMPONENTS', 'buildchroot-host', 'sbuild-chroot-host:do_build', '', d)} \

@@ -96,6 +96,8 @@ def test_produce_errors(store, produce, change, message):
         ({"TEMPLATE_ALLOWED_SIGNERS": ""}, "needs TEMPLATE_ALLOWED_SIGNERS"),
         ({"TEMPLATE_ALLOWED_SIGNERS": "/no/file"}, "TEMPLATE_ALLOWED_SIGNERS is not a file"),
         ({"TEMPLATE_IDENTITY": ""}, "needs TEMPLATE_IDENTITY"),
+        ({"TEMPLATE_KEEP": "maybe"}, "TEMPLATE_KEEP is neither '0' nor '1': 'maybe'"),
+        ({"TEMPLATE_REVOKED_KEYS": "/no/file"}, "TEMPLATE_REVOKED_KEYS is not a file"),
         ({"TEMPLATE_DIGEST": "sha256:12"}, "TEMPLATE_DIGEST is not 'sha256:' and 64 hex digits"),
     ],
 )

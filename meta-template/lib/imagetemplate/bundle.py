@@ -54,9 +54,14 @@ def read_digest(path):
     return found.pop()
 
 
+def index_path(path):
+    """The file that changes when the bundle at `path` becomes another one."""
+    return os.path.join(path, "index.json") if os.path.isdir(path) else path
+
+
 def _read_index(path):
     if os.path.isdir(path):
-        with open(os.path.join(path, "index.json"), "rb") as file:
+        with open(index_path(path), "rb") as file:
             return file.read(MAX_INDEX_BYTES)
     with tarfile.open(path, "r:") as tar:
         for member in tar:

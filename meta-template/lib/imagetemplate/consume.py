@@ -91,7 +91,7 @@ def install(d, root, progress=None):
     product = transaction.Product(
         packages=(d.getVar("ROOTFS_PACKAGES") or "").split(),
         remove=(d.getVar("TEMPLATE_REMOVE") or "").split(),
-        keep=(d.getVar("TEMPLATE_KEEP") or "0").lower() in ("1", "y", "yes", "true", "t"),
+        keep=d.getVar("TEMPLATE_KEEP") == "1",
         allow_upgrade=(d.getVar("TEMPLATE_ALLOW_UPGRADE") or "").split(),
     )
     planned = transaction.plan(product, record["manifest"], repository.read_packages(apt), apt)

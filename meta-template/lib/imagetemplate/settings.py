@@ -17,6 +17,7 @@ COMPONENTS = (
     "bootstrap-host",
     "isar-apt",
 )
+BOOLEANS = (None, "", "0", "1")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -76,6 +77,8 @@ def _check_consume(d):
     _check_file(d, "TEMPLATE_ALLOWED_SIGNERS")
     if d.getVar("TEMPLATE_REVOKED_KEYS"):
         _check_file(d, "TEMPLATE_REVOKED_KEYS")
+    if d.getVar("TEMPLATE_KEEP") not in BOOLEANS:
+        raise SettingsError(f"TEMPLATE_KEEP is neither '0' nor '1': '{d.getVar('TEMPLATE_KEEP')}'")
     digest = d.getVar("TEMPLATE_DIGEST")
     if digest and not DIGEST.fullmatch(digest):
         raise SettingsError(f"TEMPLATE_DIGEST is not 'sha256:' and 64 hex digits: '{digest}'")
