@@ -109,11 +109,12 @@ impl Status {
     /// The package of that name (`name` or `name:architecture`); the native one where there are several.
     pub fn get(&self, name: &str) -> Option<&Package> {
         let (name, architecture) = name.split_once(':').map_or((name, None), |(n, a)| (n, Some(a)));
-        let native = |p: &&Package| p.architecture == self.architecture || p.architecture == "all";
-        let mut found = self.packages.iter().filter(|p| {
-            p.name == name && architecture.is_none_or(|a| p.architecture == a || p.architecture == "all")
-        });
-        found.clone().find(native).or_else(|| found.next())
+        let is_native = |a: &str| a == self.architecture || a == "all";
+        // from one version to the next, a package may become one for all architectures, or cease to be
+        let fits = |p: &Package, a: &str| p.architecture == a || (is_native(a) && is_native(&p.architecture));
+        let mut found =
+            self.packages.iter().filter(|p| p.name == name && architecture.is_none_or(|a| fits(p, a)));
+        found.clone().find(|p| is_native(&p.architecture)).or_else(|| found.next())
     }
 
     pub fn installed(&self, name: &str) -> Option<&Package> {
@@ -180,6 +181,8 @@ mod tests {
         assert!(status.get("never").is_none());
         assert_eq!(status.get("libx").unwrap().version, "2");
         assert_eq!(status.get("libx:i386").unwrap().version, "1");
+        assert_eq!(status.get("libx:all").unwrap().version, "2");
+        assert!(status.get("bash:i386").is_none());
         assert!(!status.get("libx").unwrap().auto);
     }
 

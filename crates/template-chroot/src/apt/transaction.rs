@@ -225,7 +225,6 @@ impl<'a> Transaction<'a> {
             (Channel::Status, Some(failed)) => failures.push(failed),
             (Channel::Status, None) => {}
             (_, _) => {
-                log::debug!("{line}");
                 sink(Event::Output(line));
                 if !line.trim().is_empty() {
                     tail.push_back(line.to_owned());

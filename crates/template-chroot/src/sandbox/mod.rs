@@ -19,7 +19,7 @@ mod run;
 mod services;
 mod spec;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -65,6 +65,8 @@ pub fn sandbox_entry() {
     // everything that a user can cause is reported another way
     std::process::exit(match result {
         Ok(()) => 0,
+        // the parent is gone; the kernel is about to end us as well
+        Err(e) if matches!(e.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe) => 1,
         Err(e) => {
             eprintln!("isar-template: sandbox: {e}");
             1

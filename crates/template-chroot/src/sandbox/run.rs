@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::spec::{Message, Spec};
+use super::spec::{Message, STATUS_FD, Spec};
 use super::{ENTRY, Exit, Sandbox, handoff};
 use crate::error::{ChrootError, Result};
 use crate::watch;
@@ -100,6 +100,7 @@ impl Sandbox {
         watch::check()?;
         let argv: Vec<String> = argv.iter().map(|a| a.as_ref().to_owned()).collect();
         log::debug!("running in {}: {}", describe(&self.root), argv.join(" "));
+        let with_status = capture.is_some() && argv.iter().any(|a| a.contains(STATUS_FD));
         let on_terminal = self.inherit_stdin && io::stdin().is_terminal();
         let spec = Spec {
             parent: std::process::id() as i32,
@@ -114,7 +115,7 @@ impl Sandbox {
             env: self.environment(),
             argv,
             has_stdin: self.inherit_stdin,
-            has_status: capture.is_some(),
+            has_status: with_status,
         };
 
         let (report_in, report_out) = pipe()?;
@@ -126,13 +127,15 @@ impl Sandbox {
         if let Some((stdout, stderr, lines)) = capture {
             let (out_in, out) = pipe()?;
             let (err_in, err) = pipe()?;
-            let (status_in, status) = pipe()?;
             command.stdout(out).stderr(err);
             pipes.push(Pipe::new(Some(Channel::Stdout), out_in, Some(stdout)));
             pipes.push(Pipe::new(Some(Channel::Stderr), err_in, Some(stderr)));
+            sink = lines;
+        }
+        if with_status {
+            let (status_in, status) = pipe()?;
             pipes.push(Pipe::new(Some(Channel::Status), status_in, None));
             status_out = Some(status);
-            sink = lines;
         }
         let (ours, theirs) = UnixStream::pair().map_err(|e| ChrootError::io("making", "a socket", e))?;
         let mut child = command
