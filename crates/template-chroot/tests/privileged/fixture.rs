@@ -7,11 +7,12 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
-use template_chroot::Root;
 use template_chroot::overlay::Merged;
+use template_chroot::{Root, Sandbox};
 
 /// The tree of the test run.
 pub fn base() -> PathBuf {
@@ -26,10 +27,37 @@ pub fn scratch() -> TempDir {
 
 /// Something to write to that looks like the tree.
 pub struct Tree {
-    _dir: TempDir,
+    dir: Option<TempDir>,
     root: Root,
     /// Of a copy.
     pub path: PathBuf,
+    clean: bool,
+}
+
+static POOL: Mutex<Vec<Tree>> = Mutex::new(Vec::new());
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        if self.clean && !std::thread::panicking() {
+            // what a killed run has left, the next one takes away
+            Sandbox::new(self.root.clone()).capture(&["true"]).unwrap();
+            let dir = self.dir.take();
+            POOL.lock().unwrap().push(Self {
+                dir,
+                root: self.root.clone(),
+                path: self.path.clone(),
+                clean: true,
+            });
+        }
+    }
+}
+
+/// Takes away what is kept for further tests.
+pub fn empty_pool() {
+    for mut tree in std::mem::take(&mut *POOL.lock().unwrap()) {
+        tree.clean = false;
+        drop(tree);
+    }
 }
 
 impl Tree {
@@ -38,14 +66,24 @@ impl Tree {
         let dir = scratch();
         let path = dir.path().join("tree");
         run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(base()).arg(&path));
-        Self { _dir: dir, root: Root::Tree(path.clone()), path }
+        Self { dir: Some(dir), root: Root::Tree(path.clone()), path, clean: false }
+    }
+
+    /// A copy for a test that leaves it as it was: the next one gets it again.
+    pub fn clean() -> Self {
+        let pooled = POOL.lock().unwrap().pop();
+        pooled.unwrap_or_else(|| {
+            let mut tree = Self::copy();
+            tree.clean = true;
+            tree
+        })
     }
 
     /// An overlay: much cheaper.
     pub fn overlay() -> Self {
         let overlay = Overlay::new();
         let root = overlay.root();
-        Self { _dir: overlay.dir, root, path: PathBuf::new() }
+        Self { dir: Some(overlay.dir), root, path: PathBuf::new(), clean: false }
     }
 
     pub fn root(&self) -> Root {
@@ -257,7 +295,7 @@ pub fn online() -> bool {
     *ONLINE.get_or_init(|| {
         let overlay = Overlay::new();
         let argv = ["apt-get", "-o", "Acquire::Retries=0", "-o", "APT::Update::Error-Mode=any", "update"];
-        template_chroot::Sandbox::new(overlay.root())
+        Sandbox::new(overlay.root())
             .network(true)
             .capture(&argv)
             .is_ok_and(|captured| captured.exit.success())

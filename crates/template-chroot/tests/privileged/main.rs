@@ -42,7 +42,9 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // interrupts are of the whole process, and the machine is shared
     arguments.test_threads.get_or_insert(2);
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let code = libtest_mimic::run(&arguments, trials).exit_code();
+    fixture::empty_pool();
+    code
 }
 
 fn missing() -> Option<String> {

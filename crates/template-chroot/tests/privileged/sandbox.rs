@@ -124,7 +124,7 @@ fn kills_what_is_left() {
 }
 
 fn binds() {
-    let tree = Tree::copy();
+    let tree = Tree::clean();
     let dir = scratch();
     let source = dir.path().join("source");
     fs::create_dir_all(source.join("sub")).unwrap();

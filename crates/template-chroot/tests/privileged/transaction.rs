@@ -75,7 +75,7 @@ fn repo() -> tempfile::TempDir {
 }
 
 fn plan_touches_nothing() {
-    let tree = Tree::copy();
+    let tree = Tree::clean();
     let repo = repo();
     let before = tree.snapshot();
     let request = TransactionRequest { add: add(&["tool"]), repos: vec![repo.path().into()], ..request() };

@@ -136,7 +136,7 @@ impl Victim {
 }
 
 fn killed_leaves_nothing() {
-    let tree = Tree::copy();
+    let tree = Tree::clean();
     let victim = Victim::start(&tree, "77001", &[], None);
     victim.signal(Signal::SIGKILL);
     assert_eq!(victim.gone(&tree).signal(), Some(9));
@@ -149,7 +149,7 @@ fn killed_leaves_nothing() {
 
 /// Killed at any moment of the set-up.
 fn killed_in_the_middle() {
-    let tree = Tree::copy();
+    let tree = Tree::clean();
     for delay in (0..20).map(|n| Duration::from_micros(n * 700)) {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([ENTRY, tree.path.to_str().unwrap(), "77002"])
@@ -165,7 +165,7 @@ fn killed_in_the_middle() {
 }
 
 fn outer_process_killed() {
-    let tree = Tree::copy();
+    let tree = Tree::clean();
     let victim = Victim::start(&tree, "77003", &[], None);
     let outer = children(victim.child.id() as i32);
     assert_eq!(outer.len(), 1);
@@ -184,7 +184,7 @@ fn children(parent: i32) -> Vec<i32> {
 }
 
 fn terminated_cleans_up() {
-    let tree = Tree::copy();
+    let tree = Tree::clean();
     let before = snapshot(&tree.path);
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         let victim = Victim::start(&tree, "77004", &[], None);
@@ -196,7 +196,7 @@ fn terminated_cleans_up() {
 }
 
 fn ends_with_its_caller() {
-    let tree = Tree::copy();
+    let tree = Tree::clean();
     let before = snapshot(&tree.path);
     let mut caller = Command::new("sleep").arg("1000").spawn().unwrap();
     let victim = Victim::start(&tree, "77005", &[], Some(caller.id()));
@@ -217,7 +217,7 @@ fn of_sudo() {
         eprintln!("sudo is missing, so it is not tried");
         return;
     }
-    let tree = Tree::copy();
+    let tree = Tree::clean();
     let caller = std::process::id();
     // the parent is sudo
     let victim = Victim::start(&tree, "77007", &["sudo", "-n"], Some(caller));
@@ -229,7 +229,7 @@ fn of_sudo() {
 }
 
 fn inherits_no_files() {
-    let tree = Tree::copy();
+    let tree = Tree::clean();
     // a caller that leaks a directory of the host
     let dir = fs::File::open("/").unwrap();
     let leak = rustix::io::fcntl_dupfd_cloexec(dir.as_fd(), 200).unwrap();
