@@ -63,16 +63,28 @@ def read_record(d):
     except FileNotFoundError:
         raise ConsumeError(
             f"the template was not imported into this build: no '{d.getVar('TEMPLATE_IMPORTED')}'\n"
-            "run: bitbake -c template_import -f template-import"
+            f"{import_again(d)}"
         ) from None
+
+
+def import_again(d):
+    """What to do when the store was cleared and bitbake does not know."""
+    multiconfig = d.getVar("BB_CURRENT_MC")
+    prefix = f"mc:{multiconfig}:" if multiconfig and multiconfig != "default" else ""
+    return f"to import it again: bitbake -f -c template_import {prefix}template-import"
 
 
 def checkout(d, component, directory, progress=None):
     """Put a component, as it was packed, into an empty or missing folder."""
-    helper.run(
-        d, "checkout", "--raw", "--component", component, read_record(d)["digest"], directory,
-        progress=progress,
-    )  # fmt: skip
+    try:
+        helper.run(
+            d, "checkout", "--raw", "--component", component, read_record(d)["digest"], directory,
+            progress=progress,
+        )  # fmt: skip
+    except helper.HelperError as error:
+        if error.kind == "not-found":
+            raise ConsumeError(f"{error}\n{import_again(d)}") from None
+        raise
 
 
 def checkout_file(d, component, directory):
