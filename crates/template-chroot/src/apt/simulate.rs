@@ -141,8 +141,11 @@ pub(crate) fn reasons(stdout: &str, stderr: &str) -> String {
         lines.extend(dependencies.take_while(|l| l.starts_with(' ')).map(str::trim));
     }
     // these say nothing where something else is said
-    let empty =
-        |e: &str| e.contains("pkgProblemResolver::Resolve") || e.starts_with("Unable to correct problems");
+    let empty = |e: &str| {
+        ["Error, pkgProblemResolver::Resolve", "Unable to correct problems", "The following information from"]
+            .iter()
+            .any(|words| e.starts_with(words))
+    };
     let (vague, clear): (Vec<&str>, Vec<&str>) =
         stderr.lines().filter_map(|l| l.strip_prefix("E: ")).map(str::trim).partition(|e| empty(e));
     lines.extend(clear);
@@ -164,36 +167,34 @@ pub(crate) enum FetchFailure {
     Network(String),
 }
 
-/// Looks through the output of a failed update or download.
+/// Looks through the output of a failed update or download, for the first of its causes.
 pub(crate) fn fetch_failure(output: &str) -> Option<FetchFailure> {
-    let lines: Vec<&str> = output
-        .lines()
-        .filter_map(|l| {
-            l.strip_prefix("E: ").or_else(|| l.strip_prefix("W: ")).or_else(|| l.strip_prefix("Err:"))
-        })
-        .collect();
+    let said = |line: &&str| ["E: ", "W: ", "Err:"].iter().any(|mark| line.starts_with(mark));
+    let lines: Vec<&str> = output.lines().filter(said).collect();
     let pick = |words: &[&str]| {
-        lines.iter().find(|l| words.iter().any(|w| l.contains(w))).map(|l| l.trim().to_owned())
+        let found = lines.iter().find(|line| words.iter().any(|w| line.contains(w)))?;
+        Some(found.strip_prefix("E: ").or(found.strip_prefix("W: ")).unwrap_or(found).trim().to_owned())
     };
-    if let Some(line) =
-        pick(&["is not signed", "NO_PUBKEY", "unauthenticated packages", "EXPKEYSIG", "BADSIG"])
-    {
-        return Some(FetchFailure::NotAuthentic(line));
-    }
-    if let Some(line) =
-        pick(&["404  Not Found", "404 Not Found", "does not have a Release file", "Hash Sum mismatch"])
-    {
-        return Some(FetchFailure::Gone(line));
-    }
-    pick(&[
-        "Failed to fetch",
-        "Unable to fetch",
-        "Could not resolve",
-        "Could not connect",
-        "Temporary failure",
-        "Some index files failed",
-    ])
-    .map(FetchFailure::Network)
+    pick(&["is not signed", "NO_PUBKEY", "unauthenticated packages", "EXPKEYSIG", "BADSIG"])
+        .map(FetchFailure::NotAuthentic)
+        .or_else(|| pick(&["404  Not Found", "404 Not Found", "Hash Sum mismatch"]).map(FetchFailure::Gone))
+        .or_else(|| {
+            pick(&[
+                "Failed to fetch",
+                "Unable to fetch",
+                "Could not resolve",
+                "Could not connect",
+                "Temporary failure",
+                "Some index files failed",
+            ])
+            .map(FetchFailure::Network)
+        })
+        // it can be reached, and has nothing that could be authentic; a missing one says 404 besides
+        .or_else(|| {
+            let line = pick(&["does not have a Release file"])?;
+            let missing = output.contains("404  Not Found");
+            Some(if missing { FetchFailure::Gone(line) } else { FetchFailure::NotAuthentic(line) })
+        })
 }
 
 #[cfg(test)]
@@ -312,6 +313,8 @@ mod tests {
             The following packages have unmet dependencies:\n a : Depends: b but it is not installable\n";
         let stderr = "E: Unable to correct problems, you have held broken packages.\n";
         assert_eq!(reasons(stdout, stderr), "a : Depends: b but it is not installable");
+        let solver = "E: The following information from --solver 3.0 may provide additional context:\n   Unable to satisfy\n";
+        assert_eq!(reasons(stdout, &format!("{stderr}{solver}")), "a : Depends: b but it is not installable");
         assert_eq!(
             reasons("", "E: Unable to locate package x\nE: Unable to locate package y\n"),
             "Unable to locate package x; Unable to locate package y"
@@ -335,6 +338,11 @@ mod tests {
             (
                 "E: Some index files failed to download. They have been ignored, or old ones used instead.",
                 "network",
+            ),
+            ("E: The repository 'file:/x ./ Release' does not have a Release file.", "authentic"),
+            (
+                "Err:2 http://x/debian nonsuch Release\n  404  Not Found [IP: 1 80]\nE: The repository 'http://x/debian nonsuch Release' does not have a Release file.",
+                "gone",
             ),
             ("E: dpkg was interrupted", "none"),
         ];

@@ -5,10 +5,10 @@
 use std::fs;
 use std::path::Path;
 
-use template_chroot::ChrootError;
 use template_chroot::apt::{
     self, Action, AskedBy, Event, Operation, Origin, Plan, Report, TransactionRequest, UpdateMode,
 };
+use template_chroot::{Bind, ChrootError, Sandbox};
 
 use crate::Test;
 use crate::fixture::{Deb, Overlay, Tree, base, difference, repository, scratch, snapshot};
@@ -302,6 +302,14 @@ fn keeps_configuration() {
     apply(&tree, &TransactionRequest { remove: vec!["local".into()], ..request() }).unwrap();
     assert!(!tree.exists("etc/local.conf"));
     assert_eq!(tree.package("local"), "");
+    // also of what was removed without
+    apply(&tree, &TransactionRequest { add: vec![deb(&new)], ..request() }).unwrap();
+    let removed = Sandbox::new(tree.root()).capture(&["dpkg", "--remove", "local"]).unwrap();
+    assert!(removed.exit.success() && tree.exists("etc/local.conf"));
+    let purge = TransactionRequest { remove: vec!["local".into()], ..request() };
+    apply(&tree, &purge).unwrap();
+    assert!(!tree.exists("etc/local.conf"));
+    assert_eq!(plan(&tree, &purge).unwrap().notes, ["'local' is not installed, so it is not removed"]);
     // back, and down
     apply(&tree, &TransactionRequest { add: vec![deb(&new)], ..request() }).unwrap();
     let down = TransactionRequest { add: vec![deb(&old)], allow_upgrade: vec!["local".into()], ..request() };
@@ -423,10 +431,7 @@ fn uses_bound_sources() {
     assert_eq!(error.kind(), "not-solvable");
     let note = plan(&tree, &request()).unwrap().notes;
     assert_eq!(note, ["package source 'file:///isar-apt ./' is left out: it is empty or not there"]);
-    let bound = TransactionRequest {
-        binds: vec![template_chroot::Bind::read_only(repo.path(), "/isar-apt")],
-        ..unbound
-    };
+    let bound = TransactionRequest { binds: vec![Bind::read_only(repo.path(), "/isar-apt")], ..unbound };
     apply(&tree, &bound).unwrap();
     assert_eq!(tree.package("tool"), "installed 1.0");
     assert!(!tree.exists("isar-apt"));
@@ -457,6 +462,11 @@ fn repository_is_gone() {
     assert_ne!(error.exit_code(), 1, "{error}");
     assert!(error.to_string().contains("other_2.0_all.deb"), "{error}");
     assert_eq!(tree.package("other"), "");
+    // one that nobody has signed
+    tree.write("etc/apt/sources.list.d/x.list", "deb file:///isar-apt ./\n", 0o644);
+    let bind = Bind::read_only(repo.path(), "/isar-apt");
+    let error = plan(&tree, &TransactionRequest { binds: vec![bind], ..self::request() }).unwrap_err();
+    assert_eq!((error.kind(), error.exit_code()), ("policy-refused", 4), "{error}");
     // a mirror that does not exist
     tree.write("etc/apt/sources.list", "deb http://127.0.0.1:9/debian bookworm main\n", 0o644);
     let error =
