@@ -165,10 +165,9 @@ impl Drop for Guard {
 }
 
 fn end(pidfd: &impl AsFd, signal: rustix::process::Signal) {
-    if let Err(e) = pidfd_send_signal(pidfd, signal)
-        && e != rustix::io::Errno::SRCH
-    {
-        log::warn!("ending a sandbox: {e}");
+    match pidfd_send_signal(pidfd, signal) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+        Err(e) => log::warn!("ending a sandbox: {e}"),
     }
 }
 

@@ -103,9 +103,8 @@ fn select_lines(text: &str, wanted: &dyn Fn(&str) -> bool, suites: &mut Vec<Suit
             rest = after.trim_start();
         }
         let mut words = rest.split('#').next().unwrap_or_default().split_whitespace();
-        if let (Some(uri), Some(suite)) = (words.next(), words.next())
-            && wanted(uri)
-        {
+        let (Some(uri), Some(suite)) = (words.next(), words.next()) else { continue };
+        if wanted(uri) {
             suites.push(Suite { uri: uri.to_owned(), suite: suite.to_owned() });
             out.push_str(line);
             out.push('\n');
@@ -185,10 +184,8 @@ pub(crate) fn folder_sources(inside: &str, files: &[String]) -> Result<String> {
     let mut found: Vec<(String, String)> = Vec::new();
     for file in files.iter().filter(|f| index(f)) {
         let parts: Vec<&str> = file.split('/').collect();
-        if let ["dists", suite @ .., component, binary, _] = parts.as_slice()
-            && binary.starts_with("binary-")
-            && !suite.is_empty()
-        {
+        let ["dists", suite @ .., component, binary, _] = parts.as_slice() else { continue };
+        if binary.starts_with("binary-") && !suite.is_empty() {
             let entry = (suite.join("/"), (*component).to_owned());
             if !found.contains(&entry) {
                 found.push(entry);

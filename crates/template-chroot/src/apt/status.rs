@@ -15,6 +15,9 @@ pub(crate) fn parse_stanzas(text: &str) -> Vec<Stanza> {
     let mut stanza = Stanza::new();
     let mut last = String::new();
     for line in text.lines().chain([""]) {
+        if line.starts_with('#') {
+            continue;
+        }
         if line.trim().is_empty() {
             if !stanza.is_empty() {
                 stanzas.push(std::mem::take(&mut stanza));
@@ -24,9 +27,7 @@ pub(crate) fn parse_stanzas(text: &str) -> Vec<Stanza> {
                 value.push('\n');
                 value.push_str(line.trim_start());
             }
-        } else if let Some((name, value)) = line.split_once(':')
-            && !line.starts_with('#')
-        {
+        } else if let Some((name, value)) = line.split_once(':') {
             last = name.to_ascii_lowercase();
             stanza.insert(last.clone(), value.trim().to_owned());
         }

@@ -123,9 +123,7 @@ fn wait(child: &mut Child) -> io::Result<std::process::ExitStatus> {
         if let Some(status) = child.try_wait()? {
             return Ok(status);
         }
-        if let Some(signal) = signals.read_signal()?
-            && signal.ssi_signo == Signal::SIGTERM as u32
-        {
+        if signals.read_signal()?.is_some_and(|signal| signal.ssi_signo == Signal::SIGTERM as u32) {
             child.kill()?;
         }
     }

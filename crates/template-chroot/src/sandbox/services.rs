@@ -30,9 +30,8 @@ pub(super) fn deny(placeholders: &mut Placeholders) -> Step<()> {
     let mut covered = Vec::new();
     for path in START_STOP_DAEMON {
         // /sbin is a directory of its own in older trees, a link to /usr/sbin in newer ones
-        if let Ok(path) = Path::new(path).canonicalize()
-            && !covered.contains(&path)
-        {
+        let Ok(path) = Path::new(path).canonicalize() else { continue };
+        if !covered.contains(&path) {
             cover(&nothing, &path)?;
             covered.push(path);
         }
