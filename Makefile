@@ -58,6 +58,8 @@ lint: ## formatting, clippy, licences and sources, shell, recipes, python
 
 .PHONY: docs
 docs: ## write the generated pages of docs/ anew
+	@scripts/setup build
+	@scripts/build
 	@scripts/generate-docs
 
 .PHONY: clean

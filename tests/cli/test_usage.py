@@ -35,6 +35,11 @@ def test_version_is_the_workspace_version(helper):
     assert helper("--version").stdout.split() == ["isar-template", version]
 
 
+def test_manual_has_the_help_of_every_verb():
+    support.command(os.path.join(support.TOP, "scripts/generate-docs"), "--check", "verbs",
+                    env=dict(os.environ, ISAR_TEMPLATE=support.HELPER))
+
+
 @pytest.mark.parametrize("words", [
     [], ["no-such-verb"], ["list", "--no-such-option"], ["list", "--format", "xml"], ["verify"], ["checkout", "only-name"],
     ["pack", "--name", "a"], ["install", "platform"], ["list", "--progress", "sometimes"],
