@@ -115,3 +115,11 @@ def test_the_tree_equals_that_of_a_full_build_but_for_known_differences(consumer
 
 def test_the_image_boots_with_the_products_service(consumer, emulator):
     emulator.boot(consumer.image(IMAGE, "wic"), ["product-app is running", "login:"])
+
+
+def test_where_the_bundle_and_the_store_are_changes_no_signature(consumer, bundle):
+    before = consumer.signatures(IMAGE)
+    moved = os.path.join(consumer.path, "moved.tar")
+    os.symlink(bundle, moved)
+    consumer.configure(f'TEMPLATE_SOURCE = "file://{moved}"\nTEMPLATE_STORE_DIR = "{consumer.path}/other"\n')
+    assert consumer.signatures(IMAGE) == before

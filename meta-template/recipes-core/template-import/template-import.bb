@@ -17,13 +17,16 @@ python () {
     source = bundle.parse_source(d.getVar('TEMPLATE_SOURCE'))
     if source.is_remote:
         # bitbake's fetcher: mirrors, BB_NO_NETWORK and DL_DIR work as for any source
-        d.setVar('SRC_URI', '%s;name=template;unpack=0' % source.location)
-        d.setVarFlag('SRC_URI', 'template.sha256sum', d.getVarFlag('TEMPLATE_SOURCE', 'sha256sum'))
+        checksum = d.getVarFlag('TEMPLATE_SOURCE', 'sha256sum')
+        d.setVar('SRC_URI', '%s;sha256sum=%s' % (source.location, checksum))
+    d.setVarFlag('SRC_URI', 'vardepvalue', '')
 }
 
 # the helper reads the bundle where it is
 do_unpack[noexec] = "1"
 
+# where the bundle comes from is no reason to build anything again
+do_template_import[vardepsexclude] += "TEMPLATE_SOURCE"
 do_template_import[vardeps] += "TEMPLATE_PIN TEMPLATE_IDENTITY"
 do_template_import[file-checksums] += "${TEMPLATE_ALLOWED_SIGNERS}:True \
     ${@d.getVar('TEMPLATE_REVOKED_KEYS') + ':True' if d.getVar('TEMPLATE_REVOKED_KEYS') else ''}"
@@ -34,7 +37,7 @@ python do_template_import() {
     source = bundle.parse_source(d.getVar('TEMPLATE_SOURCE'))
     location = source.location
     if source.is_remote:
-        location = bb.fetch2.Fetch([d.getVar('SRC_URI').strip()], d).localpath(d.getVar('SRC_URI').strip())
+        location = bb.fetch2.Fetch([d.getVar('SRC_URI')], d).localpath(d.getVar('SRC_URI'))
     try:
         progress = bb.progress.ProgressHandler(d)
         bb.plain(consume.import_bundle(d, location, progress.update))
