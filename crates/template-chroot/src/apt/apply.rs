@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::lists::fetch_error;
 use super::plan::{Action, Mark, Operation, Plan};
 use super::resolve::Wanted;
 use super::simulate::{Progress, Uri, failed_packages, reasons};
 use super::status::Status;
-use super::transaction::{Event, Heard, Transaction, fetch_error};
+use super::transaction::{Event, Heard, Transaction};
 use crate::error::{ChrootError, Result};
 use crate::sandbox::STATUS_FD;
 

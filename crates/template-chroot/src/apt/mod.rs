@@ -9,6 +9,7 @@
 
 mod apply;
 mod debs;
+mod lists;
 mod plan;
 mod policy;
 mod request;
@@ -16,12 +17,14 @@ mod resolve;
 mod simulate;
 mod sources;
 mod status;
+mod table;
 mod transaction;
 mod version;
 
 pub use apply::{Report, Times};
-pub use plan::{Action, AskedBy, Base, Mark, Operation, Origin, Plan, render_table};
+pub use plan::{Action, AskedBy, Base, Mark, Operation, Origin, Plan};
 pub use request::{Add, TransactionRequest, UpdateMode};
+pub use table::render_table;
 pub use transaction::{Event, Transaction};
 pub use version::compare_versions;
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::status::Status;
+use super::table::render_table;
 use crate::error::{ChrootError, Refusal, Result};
 
 /// The version of the JSON document.
@@ -105,7 +106,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::Remove => "remove",
             Self::Install => "install",
@@ -131,7 +132,7 @@ pub enum AskedBy {
 }
 
 impl AskedBy {
-    fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::Request => "you",
             Self::Dependency => "dependency",
@@ -284,107 +285,6 @@ fn digest(base: &Base, actions: &[Action], marks: &[Mark]) -> String {
     format!("sha256:{:x}", hash.finalize())
 }
 
-/// The plan as a table for people.
-pub fn render_table(plan: &Plan) -> String {
-    let mut rows: Vec<[String; 6]> =
-        vec![["action", "package", "version", "from", "asked by", "size"].map(str::to_owned)];
-    for a in &plan.actions {
-        let version = match (&a.old_version, &a.new_version) {
-            (Some(old), Some(new)) if old != new => format!("{old} -> {new}"),
-            (_, Some(new)) => new.clone(),
-            (old, None) => old.clone().unwrap_or_default(),
-        };
-        let package = if a.architecture == plan.base.architecture || a.architecture == "all" {
-            a.package.clone()
-        } else {
-            format!("{}:{}", a.package, a.architecture)
-        };
-        rows.push([
-            a.operation.word().to_owned(),
-            package,
-            version,
-            a.origin.as_ref().map(ToString::to_string).unwrap_or_default(),
-            a.asked_by.word().to_owned(),
-            a.size.map(|size| bytes(size as i64)).unwrap_or_default(),
-        ]);
-    }
-    let mut out = String::new();
-    if rows.len() > 1 {
-        let width = |column: usize| rows.iter().map(|r| r[column].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..6).map(width).collect();
-        for row in &rows {
-            let mut line = String::from(" ");
-            for (column, cell) in row.iter().enumerate() {
-                let pad = " ".repeat(widths[column].saturating_sub(cell.chars().count()));
-                // numbers to the right
-                let cell = if column == 5 { format!("{pad}{cell}") } else { format!("{cell}{pad}") };
-                line.push_str(&format!(" {cell} "));
-            }
-            out.push_str(line.trim_end());
-            out.push('\n');
-        }
-    }
-    out.push_str(&summary(plan));
-    out.push('\n');
-    for refusal in &plan.refusals {
-        out.push_str(&format!("refused: {refusal}\n  hint: {}\n", refusal.way_out));
-    }
-    for note in &plan.notes {
-        out.push_str(&format!("note: {note}\n"));
-    }
-    out
-}
-
-fn summary(plan: &Plan) -> String {
-    if plan.nothing_to_do {
-        return "nothing to do".to_owned();
-    }
-    let count = |operation| plan.actions.iter().filter(|a| a.operation == operation).count();
-    let mut parts: Vec<String> = [
-        (Operation::Install, "to install"),
-        (Operation::Upgrade, "to upgrade"),
-        (Operation::Downgrade, "to downgrade"),
-        (Operation::Reinstall, "to reinstall"),
-        (Operation::Remove, "to remove"),
-    ]
-    .into_iter()
-    .filter(|(operation, _)| count(*operation) > 0)
-    .map(|(operation, what)| format!("{} {what}", count(operation)))
-    .collect();
-    for (auto, what) in [(true, "to mark automatic"), (false, "to mark manual")] {
-        match plan.marks.iter().filter(|m| m.auto == auto).count() {
-            0 => {}
-            n => parts.push(format!("{n} {what}")),
-        }
-    }
-    let size = match plan.installed_size_change {
-        0 => String::new(),
-        change if change > 0 => format!(", {} more on disk", bytes(change)),
-        change => format!(", {} less on disk", bytes(-change)),
-    };
-    let download = match plan.download_size {
-        0 => String::new(),
-        size => format!("; {} to download", bytes(size as i64)),
-    };
-    format!("{}{download}{size}", parts.join(", "))
-}
-
-/// As apt prints sizes.
-fn bytes(size: i64) -> String {
-    let mut value = size as f64;
-    for unit in ["B", "kB", "MB"] {
-        if value < 1000.0 {
-            return if unit == "B" || value >= 100.0 {
-                format!("{value:.0} {unit}")
-            } else {
-                format!("{value:.1} {unit}")
-            };
-        }
-        value /= 1000.0;
-    }
-    format!("{value:.1} GB")
-}
-
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&render_table(self))
@@ -466,20 +366,5 @@ mod tests {
         assert!(json.contains("\"nothingToDo\":false") && json.contains("\"askedBy\":\"request\""), "{json}");
         assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), a);
         assert_eq!(plan(vec![]).to_string().lines().next(), Some("nothing to do"));
-    }
-
-    #[test]
-    fn sizes_read_well() {
-        let table = [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1000, "1.0 kB"),
-            (152_412, "152 kB"),
-            (12_345_678, "12.3 MB"),
-            (2_000_000_000, "2.0 GB"),
-        ];
-        for (size, expected) in table {
-            assert_eq!(bytes(size), expected);
-        }
     }
 }

@@ -9,18 +9,18 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::debs::{LocalDeb, copy_deb, index_files, parse_deb};
+use super::debs::{LocalDeb, copy_deb, parse_deb};
+use super::lists::Sources;
 use super::plan::Plan;
-use super::request::{Add, TransactionRequest, UpdateMode};
-use super::simulate::{FetchFailure, Progress, Uri, fetch_failure, parse_progress, reasons};
-use super::sources::{self, Kind, SourceFile, Suite, folder_sources};
+use super::request::{Add, TransactionRequest};
+use super::simulate::{Progress, Uri, parse_progress};
 use super::status::Status;
-use crate::error::{ChrootError, Refusal, Result};
-use crate::sandbox::{Captured, Channel, OWN_DIR, Root, STATUS_FD, Sandbox};
+use crate::error::{ChrootError, Result};
+use crate::sandbox::{Captured, Channel, OWN_DIR, Root, Sandbox};
 
 /// How much output an error quotes.
 const TAIL_LINES: usize = 20;
@@ -49,7 +49,7 @@ pub struct Transaction<'a> {
     scratch: TempDir,
     /// Of the request, in its order.
     pub(super) debs: Vec<LocalDeb>,
-    sources: Sources,
+    pub(super) sources: Sources,
     pub(super) notes: Vec<String>,
     pub(super) refresh_time: Duration,
     /// The last plan, and what it takes to fetch.
@@ -65,19 +65,8 @@ pub(super) struct Heard {
     pub tail: Vec<String>,
 }
 
-/// Package sources as they are used in this transaction.
-#[derive(Debug, Default)]
-struct Sources {
-    /// Read by `update`: local ones and repository folders.
-    local: Vec<SourceFile>,
-    /// Read by `update` with network.
-    remote: Vec<SourceFile>,
-    /// Some of the remote ones have no list yet.
-    lists_missing: bool,
-}
-
 /// What a script prints with [`READ_FILES`]: by path.
-type Files = BTreeMap<String, String>;
+pub(super) type Files = BTreeMap<String, String>;
 
 /// Prints each file: its path, its size, its content. Also what is below /var/lib/apt/lists, and dpkg's architecture.
 const READ_FILES: &str = r#"
@@ -89,15 +78,6 @@ for f in /var/lib/dpkg/status /var/lib/apt/extended_states "$@"; do
     if [ -f "$f" ]; then put "$f" "$f"; fi
 done
 rm "$t"
-"#;
-
-/// Lists are links to those of the tree, until an update replaces them.
-const LINK_LISTS: &str = r#"
-mkdir -p "$1/partial"
-for f in /var/lib/apt/lists/*; do
-    case ${f##*/} in lock | partial | auxfiles) continue ;; esac
-    if [ -e "$f" ]; then ln -sfn "$f" "$1/"; fi
-done
 "#;
 
 impl<'a> Transaction<'a> {
@@ -280,7 +260,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Reads files of the tree; `extra` are shell patterns.
-    fn read_files(&self, extra: &[&str]) -> Result<Files> {
+    pub(super) fn read_files(&self, extra: &[&str]) -> Result<Files> {
         let script = READ_FILES.replace("\"$@\"", &extra.join(" "));
         let captured = self.sandbox(false).capture(&["sh", "-c", &script])?;
         if !captured.exit.success() {
@@ -305,160 +285,6 @@ impl<'a> Transaction<'a> {
             &architecture,
         );
         Ok((status, take("audit").trim().to_owned()))
-    }
-
-    /// Takes the package sources of the tree, sorted, without those that are not there, and adds the repository folders.
-    fn read_sources(&mut self) -> Result<()> {
-        let files = self.read_files(&[
-            "/etc/apt/sources.list",
-            "/etc/apt/sources.list.d/*.list",
-            "/etc/apt/sources.list.d/*.sources",
-        ])?;
-        let files_of_tree: Vec<SourceFile> = files
-            .iter()
-            .filter_map(|(path, text)| {
-                let name = path.strip_prefix("/etc/apt/")?.replace('/', "-");
-                Some(SourceFile { name, text: text.clone() })
-            })
-            .collect();
-        let local: Vec<Suite> = files_of_tree
-            .iter()
-            .flat_map(|file| sources::select(file, &|uri| sources::kind(uri) == Kind::Local).1)
-            .collect();
-        let there = self.existing_directories(&local)?;
-        let usable = |uri: &str| {
-            let suite = Suite { uri: uri.to_owned(), suite: String::new() };
-            suite.directory().is_some_and(|d| there.iter().any(|t| t == d))
-        };
-        for suite in local.iter().filter(|s| !usable(&s.uri)) {
-            let note = format!(
-                "package source '{} {}' is left out: it is empty or not there",
-                suite.uri, suite.suite
-            );
-            if !self.notes.contains(&note) {
-                self.notes.push(note);
-            }
-        }
-
-        let lists: Vec<&str> = files.get("lists").map(|l| l.lines().collect()).unwrap_or_default();
-        for file in &files_of_tree {
-            // never in one name: the two are in one directory when packages are resolved
-            let with_kind =
-                |kind: &str, part: SourceFile| SourceFile { name: format!("{kind}-{}", part.name), ..part };
-            let (part, suites) = sources::select(file, &usable);
-            if !suites.is_empty() {
-                self.sources.local.push(with_kind("local", part));
-            }
-            let (part, suites) = sources::select(file, &|uri| sources::kind(uri) == Kind::Remote);
-            if !suites.is_empty() {
-                self.sources.remote.push(with_kind("remote", part));
-                self.sources.lists_missing |= suites.iter().any(|suite| {
-                    let name = suite.list_name();
-                    !["InRelease", "Release"]
-                        .iter()
-                        .any(|end| lists.contains(&format!("{name}{end}").as_str()))
-                });
-            }
-        }
-        if self.request.update == UpdateMode::None {
-            // they are read, but not refreshed
-            self.sources.remote.append(&mut self.sources.local);
-        }
-        for (number, repo) in self.request.repos.iter().enumerate() {
-            let files = index_files(repo)?;
-            let text = folder_sources(&format!("{OWN_DIR}/repo/{number}"), &files).map_err(|e| match e {
-                ChrootError::Usage { message, hint } => ChrootError::Usage {
-                    message: format!("using repository folder: {}: {message}", repo.display()),
-                    hint,
-                },
-                other => other,
-            })?;
-            self.sources.local.push(SourceFile { name: format!("folder-{number}.list"), text });
-        }
-        Ok(())
-    }
-
-    /// Those of the local sources that have something in them.
-    fn existing_directories(&self, suites: &[Suite]) -> Result<Vec<String>> {
-        let mut argv = vec![
-            "sh",
-            "-c",
-            "for d; do if [ -n \"$(ls -A \"$d\" 2>/dev/null)\" ]; then echo \"$d\"; fi; done",
-            "sh",
-        ];
-        argv.extend(suites.iter().filter_map(Suite::directory));
-        if argv.len() == 4 {
-            return Ok(Vec::new());
-        }
-        Ok(self.sandbox(false).capture(&argv)?.text().lines().map(str::to_owned).collect())
-    }
-
-    /// Brings the package lists up to date, in the scratch directory.
-    fn refresh(&mut self) -> Result<()> {
-        let begin = Instant::now();
-        let lists = format!("{OWN_DIR}/apt/lists");
-        let linked = self.sandbox(false).capture(&["sh", "-ec", LINK_LISTS, "sh", &lists])?;
-        if !linked.exit.success() {
-            return Err(ChrootError::Internal(format!(
-                "using the package lists of the tree: {}",
-                linked.errors().trim()
-            )));
-        }
-        if !self.sources.local.is_empty() {
-            self.update("local", false)?;
-        }
-        let remote = match self.request.update {
-            UpdateMode::All => true,
-            UpdateMode::Auto => self.sources.lists_missing,
-            UpdateMode::Local | UpdateMode::None => false,
-        };
-        if remote && !self.sources.remote.is_empty() {
-            self.update("remote", true)?;
-        }
-        self.refresh_time = begin.elapsed();
-        Ok(())
-    }
-
-    fn update(&mut self, sources: &str, network: bool) -> Result<()> {
-        (self.sink)(Event::Step("refreshing package lists"));
-        let mut argv = vec!["apt-get".to_owned()];
-        argv.extend(self.options(sources, network));
-        argv.extend(["-o".to_owned(), format!("APT::Status-Fd={STATUS_FD}")]);
-        // it would be of these sources only, and of no use to us
-        argv.extend(["-o", "pkgCacheFile::Generate=false", "update"].map(str::to_owned));
-        let sandbox = self.sandbox(network);
-        let heard = self.listen(&sandbox, &argv)?;
-        if heard.captured.exit.success() {
-            return Ok(());
-        }
-        Err(fetch_error("refreshing package lists", &heard.captured))
-    }
-}
-
-/// Why fetching failed.
-pub(super) fn fetch_error(doing: &str, captured: &Captured) -> ChrootError {
-    let (stdout, stderr) = (captured.text(), captured.errors());
-    match fetch_failure(&format!("{stderr}\n{stdout}")) {
-        Some(FetchFailure::NotAuthentic(line)) => ChrootError::PolicyRefused {
-            refusals: vec![Refusal {
-                package: "*".to_owned(),
-                reason: format!("{doing}: {line}"),
-                way_out: "give the tree the key of the repository".to_owned(),
-            }],
-        },
-        Some(FetchFailure::Gone(line)) => ChrootError::Network {
-            message: format!("{doing}: {line}"),
-            hint: Some(
-                "package lists may be older than the repository: refresh them with --update all".to_owned(),
-            ),
-        },
-        Some(FetchFailure::Network(line)) => ChrootError::Network {
-            message: format!("{doing}: {line}"),
-            hint: Some("try again, or use what is there with --update local".to_owned()),
-        },
-        None => {
-            ChrootError::Network { message: format!("{doing}: {}", reasons(&stdout, &stderr)), hint: None }
-        }
     }
 }
 

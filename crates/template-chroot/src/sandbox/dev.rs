@@ -10,7 +10,8 @@ use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
 
-use super::mounts::{Clone, InStep, PLAIN, Placeholders, Step, make_dir, tmpfs, write_file};
+use super::mounts::{Clone, InStep, PLAIN, Step, make_dir, tmpfs, write_file};
+use super::placeholders::Placeholders;
 
 const NODES: [&str; 6] = ["full", "null", "random", "tty", "urandom", "zero"];
 

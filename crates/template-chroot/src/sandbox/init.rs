@@ -17,8 +17,9 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::mounts::{self, InStep, Placeholders, Step};
+use super::mounts::{self, InStep, Step};
 use super::outer::{host_resolver, reap_until};
+use super::placeholders::Placeholders;
 use super::spec::{Message, OWN_DIR, STATUS_FD, Spec};
 use super::{Reporter, dev, handoff, services};
 

@@ -15,6 +15,7 @@ mod init;
 mod mounts;
 mod net;
 mod outer;
+mod placeholders;
 mod run;
 mod services;
 mod spec;

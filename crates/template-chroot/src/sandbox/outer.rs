@@ -22,6 +22,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::mounts::{self, InStep, STAGE, Step};
+use super::placeholders::{Placeholder, remove_placeholders};
 use super::spec::{Message, Spec};
 use super::{ENTRY, Reporter, handoff};
 
@@ -105,13 +106,13 @@ fn attend(mut child: Child, inner: UnixStream, report: &Reporter) {
         }),
     }
     // one JSON array a line; the last one is complete
-    let mut made: Vec<mounts::Placeholder> = Vec::new();
+    let mut made: Vec<Placeholder> = Vec::new();
     for line in BufReader::new(inner).lines().map_while(Result::ok) {
         if let Ok(placeholders) = serde_json::from_str(&line) {
             made = placeholders;
         }
     }
-    for (path, error) in mounts::remove_placeholders(&made) {
+    for (path, error) in remove_placeholders(&made) {
         report.send(&Message::CleanupFailed { path: path.display().to_string(), error: error.to_string() });
     }
 }

@@ -8,7 +8,8 @@
 
 use std::path::Path;
 
-use super::mounts::{PLAIN, Placeholders, Step, bind, make_dir, remount, write_file};
+use super::mounts::{PLAIN, Step, bind, make_dir, remount, write_file};
+use super::placeholders::Placeholders;
 use super::spec::OWN_DIR;
 
 pub(super) const POLICY: &str = "/usr/sbin/policy-rc.d";
