@@ -3,7 +3,7 @@
 """Builds with the real Isar, each made once and looked at by many tests.
 
 $ISAR_DIR names the checkout of Isar, else a cached or fresh clone is used. Where there is none, all tests
-are skipped, or fail with ISAR_TESTS_REQUIRED=1. $ISAR_TEMPLATE_TEST_SCRATCH is the folder for it all (some
+are skipped, or fail with ISAR_TESTS_REQUIRED=1. $ISAR_TEMPLATE is another helper than target/release's. $ISAR_TEMPLATE_TEST_SCRATCH is the folder for it all (some
 15 GB); it stays after the tests with ISAR_TESTS_KEEP=1.
 """
 

@@ -12,6 +12,7 @@ import subprocess
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 HERE = os.path.dirname(os.path.abspath(__file__))
 
+HELPER = os.environ.get("ISAR_TEMPLATE") or os.path.join(TOP, "target", "release", "isar-template")
 ISAR_COMMIT = "b90b722fc2666b806a64f0bf5ca0feeb9b6f203b"
 ISAR_URL = "https://github.com/ilbers/isar"
 USER = "isar-tests"
@@ -67,7 +68,7 @@ class Workspace:
         if os.getuid() == 0:
             subprocess.run([os.path.join(HERE, "setup-builder"), USER], check=True)
         os.makedirs(os.path.dirname(self.helper), exist_ok=True)
-        shutil.copy2(os.path.join(TOP, "target", "release", "isar-template"), self.helper)
+        shutil.copy2(HELPER, self.helper)
         shutil.copytree(os.path.join(TOP, "meta-template"), self.layer, ignore=ignore_caches)
         shutil.copytree(os.path.join(HERE, "product-layer"), self.product_layer)
         subprocess.run(
