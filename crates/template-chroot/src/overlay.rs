@@ -8,6 +8,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
 };
@@ -32,11 +33,13 @@ impl Merged {
         let failed = |e: rustix::io::Errno| {
             ChrootError::Internal(format!("mounting an overlay over '{}': {e}", upper.display()))
         };
+        let lowers = lowers.iter().map(|path| open(path)).collect::<Result<Vec<_>>>()?;
+        let (upper_fd, work_fd) = (open(upper)?, open(work)?);
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed)?;
-        let lower = lowers.iter().map(|l| escape(l)).collect::<Vec<_>>().join(":");
+        let lower = lowers.iter().map(short_name).collect::<Vec<_>>().join(":");
         fsconfig_set_string(&context, "lowerdir", lower).map_err(failed)?;
-        fsconfig_set_string(&context, "upperdir", escape(upper)).map_err(failed)?;
-        fsconfig_set_string(&context, "workdir", escape(work)).map_err(failed)?;
+        fsconfig_set_string(&context, "upperdir", short_name(&upper_fd)).map_err(failed)?;
+        fsconfig_set_string(&context, "workdir", short_name(&work_fd)).map_err(failed)?;
         // as in the sandbox: one upper directory must not see different features
         for feature in ["redirect_dir", "metacopy", "index"] {
             fsconfig_set_string(&context, feature, "off").map_err(failed)?;
@@ -55,7 +58,12 @@ impl Merged {
     }
 }
 
-/// A colon separates lower directories, a backslash escapes.
-fn escape(path: &Path) -> String {
-    path.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:")
+fn open(path: &Path) -> Result<OwnedFd> {
+    rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|e| ChrootError::io("opening", path, e))
+}
+
+/// The kernel takes values of at most 255 bytes, and gives a meaning to colons and backslashes in paths.
+fn short_name(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
 }

@@ -5,6 +5,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use template_chroot::overlay::Merged;
 use template_chroot::{Bind, ChrootError, Root, Sandbox};
 
 use crate::Test;
@@ -18,6 +19,7 @@ pub const TESTS: &[Test] = &[
     ("sandbox_binds", binds),
     ("sandbox_leaves_the_tree_alone", leaves_the_tree_alone),
     ("sandbox_overlay_keeps_only_changes", overlay_keeps_only_changes),
+    ("sandbox_overlay_with_long_paths", overlay_with_long_paths),
     ("sandbox_denies_services", denies_services),
     ("sandbox_follows_links_inside", follows_links_inside),
     ("sandbox_names_what_failed", names_what_failed),
@@ -172,6 +174,22 @@ fn overlay_keeps_only_changes() {
     // and the next one finds it
     assert_eq!(sh(&sandbox, "cat /srv/kept"), "kept");
     assert!(!base().join("srv/kept").exists());
+}
+
+fn overlay_with_long_paths() {
+    let dir = scratch();
+    let deep = dir.path().join("x,:\\".repeat(50)).join("y".repeat(200));
+    let [finish, upper, work] = ["finish", "upper", "work"].map(|name| deep.join(name));
+    for path in [&finish, &upper, &work] {
+        fs::create_dir_all(path).unwrap();
+    }
+    fs::write(finish.join("from-finish"), "1").unwrap();
+    let root = Root::Overlay { lowers: vec![finish, base()], upper, work };
+    sh(&Sandbox::new(root.clone()), "cp /from-finish /from-inside");
+    let merged = Merged::of(&root).unwrap();
+    for path in ["from-finish", "from-inside", "etc/os-release"] {
+        assert!(merged.path().join(path).exists(), "{path}");
+    }
 }
 
 fn denies_services() {
