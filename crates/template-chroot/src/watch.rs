@@ -5,7 +5,7 @@
 //! The kernel ends every sandbox when this program dies, however it dies. This module makes it die in order: on
 //! SIGINT, SIGTERM or SIGHUP ([`handle_signals`]), and when another process ends ([`die_with`]): the caller behind
 //! sudo, which is not our parent. A running sandbox is ended and its call returns
-//! [`ChrootError::Interrupted`](crate::ChrootError::Interrupted); where none is running and nobody
+//! [`ChrootError::Interrupted`]; where none is running and nobody
 //! [defers](Deferred), the program exits with 130.
 
 use std::fs;

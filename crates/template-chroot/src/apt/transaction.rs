@@ -130,8 +130,8 @@ impl<'a> Transaction<'a> {
             .own_bind(self.scratch(""), "apt", true)
             .own_bind(self.scratch("debs"), "apt/debs", false);
         // for the hooks of apt, which are not told our options
-        let directories = self.directories("all");
-        let conf: String = directories.iter().map(|(name, value)| format!("{name} \"{value}\";\n")).collect();
+        let settings = self.settings("all");
+        let conf: String = settings.iter().map(|(name, value)| format!("{name} \"{value}\";\n")).collect();
         sandbox = sandbox.own_file("apt.conf", conf).env("APT_CONFIG", format!("{OWN_DIR}/apt.conf"));
         for (number, repo) in self.request.repos.iter().enumerate() {
             sandbox = sandbox.own_bind(repo, &format!("repo/{number}"), false);
@@ -149,32 +149,34 @@ impl<'a> Transaction<'a> {
         sandbox
     }
 
-    /// Directories of apt, outside of the tree.
-    fn directories(&self, sources: &str) -> Vec<(&'static str, String)> {
-        let mut directories = vec![
+    /// Directories of apt, outside of the tree, and whatever else decides whether its caches are valid.
+    fn settings(&self, sources: &str) -> Vec<(&'static str, String)> {
+        let mut settings = vec![
             ("Dir::Etc::SourceList", "/dev/null".to_owned()),
             ("Dir::Etc::SourceParts", format!("{OWN_DIR}/{sources}.d")),
             ("Dir::State::lists", format!("{OWN_DIR}/apt/lists")),
             ("Dir::Cache::pkgcache", format!("{OWN_DIR}/apt/pkgcache.bin")),
             ("Dir::Cache::srcpkgcache", format!("{OWN_DIR}/apt/srcpkgcache.bin")),
+            ("Acquire::Languages", "none".to_owned()),
         ];
         if !self.request.keep_debs {
-            directories.push(("Dir::Cache::archives", format!("{OWN_DIR}/apt/archives")));
+            settings.push(("Dir::Cache::archives", format!("{OWN_DIR}/apt/archives")));
         }
-        directories
+        settings
     }
 
     /// Options for every call of apt, with one of the directories of sources.
     pub(super) fn options(&self, sources: &str, network: bool) -> Vec<String> {
         let mut options: Vec<String> =
-            self.directories(sources).into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+            self.settings(sources).into_iter().map(|(name, value)| format!("{name}={value}")).collect();
         options.extend(
             [
                 "APT::Cmd::Pattern-Only=true",
                 "APT::Color=0",
                 "APT::Get::List-Cleanup=0",
                 "APT::Update::Error-Mode=any",
-                "Acquire::Languages=none",
+                // it takes as long as installing a few packages, and is of use to the authors of apt only
+                "Dir::Log::Planner=/dev/null",
                 "Dpkg::Progress-Fancy=0",
                 "Dpkg::Use-Pty=0",
                 "quiet=1",
