@@ -96,6 +96,11 @@ class Helper:
         return error
 
 
+def said(error):
+    """All that an error tells people."""
+    return error["message"] + (error["hint"] or "")
+
+
 # -- trees --------------------------------------------------------------------------------------------------
 
 

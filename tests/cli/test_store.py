@@ -104,7 +104,7 @@ def test_unknown_component(helper, tmp, tiny_bundle, publisher):
     helper("import", *publisher.trust, tiny_bundle)
     error = helper.error("checkout", "--component", "buildchroot-target", "tiny", os.path.join(tmp, "out"), code=support.USAGE)
     assert "buildchroot-target" in error["message"]
-    assert "rootfs" in error["message"] + error.get("hint", "")
+    assert "rootfs" in support.said(error)
 
 
 def test_checkout_fills_an_empty_folder_and_no_other(helper, tmp, tiny_bundle, publisher):

@@ -7,6 +7,7 @@
 mod cli;
 mod output;
 mod progress;
+mod provenance;
 mod source;
 mod verbs;
 

@@ -33,13 +33,32 @@ pub fn init_log(global: &Global) {
 
 /// Prints a result: `fields` as JSON, or the text for people.
 pub fn result(cli: &Cli, fields: Value, human: impl FnOnce(&mut String)) -> anyhow::Result<()> {
+    print(cli, json!({ "ok": true, "command": cli.verb.name() }), fields, human)
+}
+
+/// Prints a result that is also a failure: the answer to the question, and why it must not be done. Returns the
+/// exit code.
+pub fn refused(
+    cli: &Cli,
+    error: &anyhow::Error,
+    fields: Value,
+    human: impl FnOnce(&mut String),
+) -> anyhow::Result<u8> {
+    let failure = classify(error);
+    let head = json!({ "ok": false, "command": cli.verb.name(), "error": failure.json() });
+    print(cli, head, fields, human)?;
+    failure.tell();
+    Ok(failure.code)
+}
+
+fn print(cli: &Cli, head: Value, fields: Value, human: impl FnOnce(&mut String)) -> anyhow::Result<()> {
     let mut text = String::new();
     match cli.global.format {
         Format::Human => human(&mut text),
         Format::Json => {
-            let mut report = json!({ "version": REPORT_VERSION, "ok": true, "command": cli.verb.name() });
-            if let (Value::Object(report), Value::Object(fields)) = (&mut report, fields) {
-                report.extend(fields);
+            let mut report = json!({ "version": REPORT_VERSION });
+            if let Value::Object(report) = &mut report {
+                report.extend([head, fields].into_iter().filter_map(|v| v.as_object().cloned()).flatten());
             }
             let _ = writeln!(text, "{report}");
         }
@@ -57,6 +76,21 @@ struct Failure {
     message: String,
     hint: Option<String>,
     code: u8,
+}
+
+impl Failure {
+    /// For people.
+    fn tell(&self) {
+        eprintln!("error: {}", self.message);
+        if let Some(hint) = &self.hint {
+            eprintln!("hint: {hint}");
+        }
+    }
+
+    /// For machines.
+    fn json(&self) -> Value {
+        json!({ "kind": self.kind, "message": self.message, "hint": self.hint, "exitCode": self.code })
+    }
 }
 
 /// Finds the error that carries a kind, and puts what was added to it before its message.
@@ -87,23 +121,11 @@ pub fn failure(cli: &Cli, error: &anyhow::Error) -> ExitCode {
 }
 
 fn print_failure(as_json: bool, command: Option<&str>, failure: &Failure) {
-    eprintln!("error: {}", failure.message);
-    if let Some(hint) = &failure.hint {
-        eprintln!("hint: {hint}");
-    }
+    failure.tell();
     if as_json {
-        let report = json!({
-            "version": REPORT_VERSION,
-            "ok": false,
-            "command": command,
-            "error": {
-                "kind": failure.kind,
-                "message": failure.message,
-                "hint": failure.hint,
-                "exitCode": failure.code,
-            },
-        });
-        println!("{report}");
+        let head =
+            json!({ "version": REPORT_VERSION, "ok": false, "command": command, "error": failure.json() });
+        let _ = writeln!(std::io::stdout(), "{head}");
     }
 }
 

@@ -75,14 +75,14 @@ pub enum ChrootError {
         by: String,
     },
     /// A file or directory could not be used.
-    #[error("{doing}: {}: {source}", path.display())]
+    #[error("{doing}: {}: {cause}", path.display())]
     Io {
         /// What was done.
         doing: String,
         /// To what.
         path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
+        /// Why it failed. Not a `source`, since the message has it already.
+        cause: io::Error,
     },
     /// A fault of this program, or of the machine.
     #[error("{0}")]
@@ -152,8 +152,8 @@ impl ChrootError {
         }
     }
 
-    pub(crate) fn io(doing: &str, path: impl AsRef<Path>, source: impl Into<io::Error>) -> Self {
-        Self::Io { doing: doing.to_owned(), path: path.as_ref().to_owned(), source: source.into() }
+    pub(crate) fn io(doing: &str, path: impl AsRef<Path>, cause: impl Into<io::Error>) -> Self {
+        Self::Io { doing: doing.to_owned(), path: path.as_ref().to_owned(), cause: cause.into() }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
@@ -180,8 +180,13 @@ impl fmt::Display for Refusal {
 }
 
 fn refused(refusals: &[Refusal]) -> String {
-    let lines: Vec<String> = refusals.iter().map(ToString::to_string).collect();
-    format!("refused by policy: {}", lines.join("; "))
+    match refusals {
+        [one] => format!("refused by policy: {one}"),
+        several => {
+            let lines: String = several.iter().map(|refusal| format!("\n  {refusal}")).collect();
+            format!("refused by policy: {} changes{lines}", several.len())
+        }
+    }
 }
 
 #[cfg(test)]
@@ -190,13 +195,15 @@ mod tests {
 
     #[test]
     fn refusals_read_well() {
-        let error = ChrootError::PolicyRefused {
-            refusals: vec![Refusal {
-                package: "libc6".into(),
-                reason: "would be upgraded from 1 to 2".into(),
-                way_out: "allow it with --allow-upgrade libc6".into(),
-            }],
+        let refusal = Refusal {
+            package: "libc6".into(),
+            reason: "would be upgraded from 1 to 2".into(),
+            way_out: "allow it with --allow-upgrade libc6".into(),
         };
+        let two = ChrootError::PolicyRefused { refusals: vec![refusal.clone(), refusal.clone()] };
+        assert_eq!(two.to_string().lines().next(), Some("refused by policy: 2 changes"));
+        assert_eq!(two.to_string().lines().count(), 3);
+        let error = ChrootError::PolicyRefused { refusals: vec![refusal] };
         assert_eq!(error.to_string(), "refused by policy: 'libc6': would be upgraded from 1 to 2");
         assert_eq!(error.exit_code(), 4);
         assert_eq!(error.kind(), "policy-refused");

@@ -37,6 +37,7 @@ pub struct CheckoutOpts {
 
 /// Runs the verb.
 pub fn run(cli: &Cli, opts: &CheckoutOpts) -> Result<u8> {
+    template_store::require_root("checkout")?;
     let progress = Progress::new(&cli.global, "checkout");
     template_store::check_target(&opts.target)?;
     let (store, stored) = source::find(cli, &opts.template, &opts.trust, &progress)?;

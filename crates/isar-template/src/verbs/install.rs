@@ -22,14 +22,14 @@ use template_chroot::overlay::Merged;
 
 use super::transaction::{Change, Instance, announce, show_events};
 use crate::cli::Cli;
-use crate::output;
 use crate::progress::Progress;
+use crate::{output, provenance};
 
 /// Install and remove packages on a template, in one transaction
 ///
 /// Plans, shows the plan, and does exactly that, or nothing. Package scripts run in namespaces of their own, without
 /// network. The result is a finished system at --output, which must not exist and is not there before it is
-/// complete; the template itself never changes. Needs root.
+/// complete; the template itself never changes. The result names the template in its os-release. Needs root.
 ///
 /// With --root, the transaction happens in a raw checkout that the caller owns (as bitbake does), and is not
 /// finished; when it fails, that tree is to be thrown away.
@@ -72,6 +72,7 @@ fn form_of(output: &Path) -> Result<Form> {
 
 /// Runs the verb.
 pub fn run(cli: &Cli, opts: &InstallOpts) -> Result<u8> {
+    template_store::require_root("install")?;
     let progress = Progress::new(&cli.global, "install");
     let form = opts.output.as_deref().map(form_of).transpose()?;
     if let Some(output) = &opts.output {
@@ -112,6 +113,7 @@ fn write_product(instance: &Instance, output: &Path, form: &Form, progress: &Pro
     let merged = Merged::of(&instance.root)?;
     let root = InRoot::open(merged.path())?;
     finish::apply(&root, &finish::steps(&root)?)?;
+    provenance::mark(&root, &instance.stored)?;
     let (entries, notes) = scan(merged.path())?;
     for socket in notes.sockets {
         log::warn!("socket '{}' is left out", socket.display());

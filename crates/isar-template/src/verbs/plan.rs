@@ -53,7 +53,10 @@ pub fn run(cli: &Cli, opts: &PlanOpts) -> Result<u8> {
         "refused": !plan.refusals.is_empty(),
         "plan": plan,
     });
-    output::result(cli, fields, |out| out.push_str(&render_table(&plan)))?;
-    // refusals are the answer to the question, so they are in the result and not an error
-    Ok(if plan.refusals.is_empty() { 0 } else { 4 })
+    let table = |out: &mut String| out.push_str(&render_table(&plan));
+    match plan.ensure_allowed() {
+        Ok(()) => output::result(cli, fields, table).map(|()| 0),
+        // what is refused is the answer to the question: it comes with the whole plan
+        Err(refusal) => output::refused(cli, &refusal.into(), fields, table),
+    }
 }

@@ -32,7 +32,21 @@ pub(crate) struct LocalDeb {
 
 /// Copies and hashes in one pass.
 pub(crate) fn copy_deb(source: &Path, target: &Path) -> Result<(u64, String)> {
-    let mut input = File::open(source).map_err(|e| ChrootError::io("reading package", source, e))?;
+    let mut input = match File::open(source) {
+        Ok(input) if input.metadata().is_ok_and(|m| m.is_file()) => input,
+        Ok(_) => {
+            return Err(ChrootError::usage(format!("package file: {}: it is no file", source.display())));
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Err(ChrootError::Usage {
+                message: format!("package file: {}: it does not exist", source.display()),
+                hint: Some(
+                    "what ends in .deb is taken for a file, anything else for a package's name".to_owned(),
+                ),
+            });
+        }
+        Err(e) => return Err(ChrootError::io("reading package", source, e)),
+    };
     let mut output = File::create(target).map_err(|e| ChrootError::io("writing", target, e))?;
     let mut hash = Sha256::new();
     let mut size = 0;

@@ -27,7 +27,8 @@ pub(super) struct Wanted {
     pub reinstall: bool,
     pub mark_auto: BTreeSet<String>,
     pub mark_manual: BTreeSet<String>,
-    notes: Vec<String>,
+    /// To be removed, but not there.
+    absent: Vec<String>,
 }
 
 impl Transaction<'_> {
@@ -40,6 +41,7 @@ impl Transaction<'_> {
             return Ok(Plan::new(&status, vec![], vec![], 0, refusals, self.notes.clone()));
         }
         let wanted = self.wanted(&status);
+        self.ensure_known(&wanted.absent)?;
         let (changes, uris) = self.simulate(&status, &wanted)?;
         let shown = self.show(&changes)?;
         let actions: Vec<Action> =
@@ -54,7 +56,7 @@ impl Transaction<'_> {
         marks.extend(mark(&wanted.mark_manual, false));
         let download = uris.iter().filter(|u| u.remote()).map(|u| u.size).sum();
         let mut notes = self.notes.clone();
-        notes.extend(wanted.notes);
+        notes.extend(wanted.absent.iter().map(|n| format!("'{n}' is not installed, so it is not removed")));
         let plan = Plan::new(&status, actions, marks, download, refusals, notes);
         self.planned = Some((plan.clone(), uris));
         Ok(plan)
@@ -99,7 +101,7 @@ impl Transaction<'_> {
             if status.get(name).is_some() {
                 wanted.arguments.push(format!("{name}-"));
             } else {
-                wanted.notes.push(format!("'{name}' is not installed, so it is not removed"));
+                wanted.absent.push(name.clone());
             }
         }
         for name in &self.request.mark_auto {
@@ -108,6 +110,33 @@ impl Transaction<'_> {
             }
         }
         wanted
+    }
+
+    /// What is not installed need not be removed; but a name that nobody knows is a mistake.
+    fn ensure_known(&self, names: &[String]) -> Result<()> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let mut argv = vec!["apt-cache".to_owned()];
+        argv.extend(self.options("all", false));
+        argv.push("policy".to_owned());
+        argv.extend(names.iter().cloned());
+        let policy = self.sandbox(false).capture(&argv)?.text();
+        let unknown: Vec<String> = names
+            .iter()
+            .filter(|name| !policy.lines().any(|line| line.strip_suffix(':') == Some(name.as_str())))
+            .map(|name| format!("'{name}'"))
+            .collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        Err(ChrootError::NotSolvable {
+            message: format!(
+                "removing {}: neither the template nor its repositories have such a package",
+                unknown.join(", ")
+            ),
+            hint: Some("check the name; --update all refreshes the package lists".to_owned()),
+        })
     }
 
     /// Arguments of `apt-get`, the same for the simulation and the real run.
@@ -147,7 +176,6 @@ impl Transaction<'_> {
         // what apt would refuse we want to see, and refuse in our own words
         argv.extend(["--allow-downgrades", "--allow-remove-essential"].map(str::to_owned));
         argv.extend(["-o".to_owned(), format!("Dir::State::extended_states={OWN_DIR}/extended_states")]);
-        argv.extend(["-o".to_owned(), format!("Dir::Log={OWN_DIR}/apt")]);
         argv.extend(["-o", "Debug::NoLocking=1", "install"].map(str::to_owned));
         argv.extend(wanted.arguments.iter().cloned());
         let captured = self.sandbox(false).own_file("extended_states", states).capture(&argv)?;

@@ -135,10 +135,15 @@ pub(crate) fn failed_packages(output: &str) -> Vec<String> {
 
 /// apt's reasons: its `E:` lines, and what it says of unmet dependencies.
 pub(crate) fn reasons(stdout: &str, stderr: &str) -> String {
-    let mut lines: Vec<&str> = Vec::new();
+    let mut lines: Vec<String> = Vec::new();
     let mut dependencies = stdout.lines().skip_while(|l| !l.starts_with("The following packages have unmet"));
     if dependencies.next().is_some() {
-        lines.extend(dependencies.take_while(|l| l.starts_with(' ')).map(str::trim));
+        for line in dependencies.take_while(|l| l.starts_with(' ')).map(str::trim) {
+            match lines.last_mut().filter(|last| last.ends_with(" or")) {
+                Some(last) => *last = format!("{last} {line}"),
+                None => lines.push(line.to_owned()),
+            }
+        }
     }
     // these say nothing where something else is said
     let empty = |e: &str| {
@@ -146,8 +151,11 @@ pub(crate) fn reasons(stdout: &str, stderr: &str) -> String {
             .iter()
             .any(|words| e.starts_with(words))
     };
-    let (vague, clear): (Vec<&str>, Vec<&str>) =
-        stderr.lines().filter_map(|l| l.strip_prefix("E: ")).map(str::trim).partition(|e| empty(e));
+    let (vague, clear): (Vec<String>, Vec<String>) = stderr
+        .lines()
+        .filter_map(|l| l.strip_prefix("E: "))
+        .map(|e| e.trim().to_owned())
+        .partition(|e| empty(e));
     lines.extend(clear);
     if lines.is_empty() {
         lines = vague;
@@ -315,6 +323,8 @@ mod tests {
         assert_eq!(reasons(stdout, stderr), "a : Depends: b but it is not installable");
         let solver = "E: The following information from --solver 3.0 may provide additional context:\n   Unable to satisfy\n";
         assert_eq!(reasons(stdout, &format!("{stderr}{solver}")), "a : Depends: b but it is not installable");
+        let alternatives = "The following packages have unmet dependencies:\n a : Depends: b but it is not going to be installed or\n              c\n";
+        assert_eq!(reasons(alternatives, ""), "a : Depends: b but it is not going to be installed or c");
         assert_eq!(
             reasons("", "E: Unable to locate package x\nE: Unable to locate package y\n"),
             "Unable to locate package x; Unable to locate package y"

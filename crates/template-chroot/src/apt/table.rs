@@ -4,7 +4,7 @@
 
 use super::plan::{Operation, Plan};
 
-/// The plan as a table for people.
+/// The plan as a table for people. What is refused is not in it: that is the error that follows.
 pub fn render_table(plan: &Plan) -> String {
     let mut rows: Vec<[String; 6]> =
         vec![["action", "package", "version", "from", "asked by", "size"].map(str::to_owned)];
@@ -44,10 +44,9 @@ pub fn render_table(plan: &Plan) -> String {
             out.push('\n');
         }
     }
-    out.push_str(&summary(plan));
-    out.push('\n');
-    for refusal in &plan.refusals {
-        out.push_str(&format!("refused: {refusal}\n  hint: {}\n", refusal.way_out));
+    let summary = summary(plan);
+    if !summary.is_empty() {
+        out.push_str(&format!("{summary}\n"));
     }
     for note in &plan.notes {
         out.push_str(&format!("note: {note}\n"));

@@ -65,12 +65,13 @@ fn action<'a>(plan: &'a Plan, package: &str) -> &'a Action {
         .unwrap_or_else(|| panic!("{package} is not in:\n{plan}"))
 }
 
-/// `tool` needs `tool-common`; `other` is alone.
+/// `tool` needs `tool-common`; `other` and `not-installed` are alone.
 fn repo() -> tempfile::TempDir {
     repository(&[
         Deb::new("tool", "1.0").field("Depends", "tool-common").program("usr/bin/tool", "#!/bin/sh\n"),
         Deb::new("tool-common", "1.0").field("Installed-Size", "100").file("usr/share/tool/data", "data"),
         Deb::new("other", "2.0").file("usr/share/other", "x"),
+        Deb::new("not-installed", "1.0"),
     ])
 }
 
@@ -309,7 +310,7 @@ fn keeps_configuration() {
     let purge = TransactionRequest { remove: vec!["local".into()], ..request() };
     apply(&tree, &purge).unwrap();
     assert!(!tree.exists("etc/local.conf"));
-    assert_eq!(plan(&tree, &purge).unwrap().notes, ["'local' is not installed, so it is not removed"]);
+    assert_eq!(plan(&tree, &purge).unwrap_err().kind(), "not-solvable", "nobody knows it any more");
     // back, and down
     apply(&tree, &TransactionRequest { add: vec![deb(&new)], ..request() }).unwrap();
     let down = TransactionRequest { add: vec![deb(&old)], allow_upgrade: vec!["local".into()], ..request() };
@@ -338,8 +339,13 @@ fn failure_names_the_package() {
 fn nothing_to_do() {
     let tree = Tree::overlay();
     let before = tree.snapshot();
-    let request =
-        TransactionRequest { add: add(&["dpkg", "apt"]), remove: vec!["nonsuch".into()], ..request() };
+    let repo = repo();
+    let request = TransactionRequest {
+        add: add(&["dpkg", "apt"]),
+        remove: vec!["not-installed".into()],
+        repos: vec![repo.path().into()],
+        ..request()
+    };
     let report = apply(&tree, &request).unwrap();
     assert!(report.nothing_to_do && report.packages > 50);
     let changes = difference(&before, &tree.snapshot());
@@ -370,7 +376,6 @@ fn refuses() {
         assert_eq!(error.exit_code(), 4);
         assert!(error.to_string().contains(expected), "{error}");
         assert!(error.hint().is_some());
-        assert!(plan.to_string().contains("refused: "), "{plan}");
         assert_eq!(apply(&tree, &request).unwrap_err().kind(), "policy-refused");
     }
     // a package for another machine is not even a candidate
