@@ -11,15 +11,22 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import stat
 import subprocess
+import sys
 import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(TOP, "tests"))
+
+import schemas  # noqa: E402
+
 HELPER = os.environ.get("ISAR_TEMPLATE") or os.path.join(TOP, "target", "release", "isar-template")
-MIRROR = os.environ.get("ISAR_TEMPLATE_TEST_MIRROR", "http://deb.debian.org/debian")
+# mmdebstrap knows one when none is named
+MIRROR = os.environ.get("ISAR_TEMPLATE_TEST_MIRROR")
 IDENTITY = "platform-team@example.org"
 NAMESPACE = "isar-template"
 
@@ -27,14 +34,7 @@ NAMESPACE = "isar-template"
 DONE, INTERNAL, USAGE, UNTRUSTED, REFUSED, PRIVILEGE, PACKAGE, DIFFERS, NETWORK = range(9)
 
 
-def host_release():
-    """The codename of the Debian that runs the tests."""
-    with open("/etc/os-release") as file:
-        pairs = dict(line.rstrip("\n").split("=", 1) for line in file if "=" in line)
-    return pairs.get("VERSION_CODENAME", "").strip('"')
-
-
-SUITE = os.environ.get("ISAR_TEMPLATE_TEST_SUITE") or host_release()
+SUITE = os.environ.get("ISAR_TEMPLATE_TEST_SUITE") or platform.freedesktop_os_release().get("VERSION_CODENAME", "")
 
 
 def architecture():
@@ -76,12 +76,9 @@ class Helper:
         """Run a verb with JSON output and give the object, after checking the shape all of them have."""
         result = self("--format", "json", *words, code=code, **options)
         value = json.loads(result.stdout)
-        assert value["version"] == 1
+        schemas.check("report-v1", value)
         assert value["ok"] is (code in (DONE, DIFFERS))
-        if not value["ok"]:
-            assert value["error"]["exitCode"] == code
-            assert value["error"]["message"]
-            assert value["error"]["kind"]
+        assert value["ok"] or value["error"]["exitCode"] == code
         return value
 
     def error(self, *words, code, **options):

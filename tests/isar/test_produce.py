@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+import schemas
 from workspace import IDENTITY
 
 
@@ -15,7 +16,9 @@ def helper(workspace, *arguments):
         [workspace.helper, "--format", "json", *arguments], capture_output=True, text=True
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    return json.loads(done.stdout)
+    report = json.loads(done.stdout)
+    schemas.check("report-v1", report)
+    return report
 
 
 @pytest.fixture(scope="module")
