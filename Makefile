@@ -26,7 +26,7 @@ test: ## all tests; those with Isar are skipped, loudly, where there is no Isar
 
 .PHONY: test-cargo
 test-cargo: ## the tests of the crates
-	@scripts/setup build
+	@scripts/setup build test
 	@scripts/run-tests cargo
 
 .PHONY: test-cli

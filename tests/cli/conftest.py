@@ -67,15 +67,17 @@ def helper(tmp):
 
 def debian_tree(name, target, *options):
     """A Debian tree made by mmdebstrap, or restored from the tar that an earlier run made of it."""
-    words = [*options, support.SUITE, "deb %s %s main" % (support.MIRROR, support.SUITE)]
+    source = ["deb %s %s main" % (support.MIRROR, support.SUITE)] if support.MIRROR else []
+    words = [*options, support.SUITE, *source]
     key = hashlib.sha256("\n".join(words).encode()).hexdigest()[:12]
     tar = os.path.join(CACHE, "%s-%s-%s.tar" % (name, support.SUITE, key))
     if not os.path.exists(tar):
         os.makedirs(CACHE, exist_ok=True)
         partial = tar + ".partial"
-        result = support.command("mmdebstrap", "--mode=root", "--quiet", "--format=tar", *words[:-1], partial, words[-1], check=False)
+        result = support.command(
+            "mmdebstrap", "--mode=root", "--quiet", "--format=tar", *options, support.SUITE, partial, *source, check=False)
         if result.returncode != 0:
-            pytest.fail("making a Debian tree from %s failed, is the mirror reachable?\n%s" % (support.MIRROR, result.stderr))
+            pytest.fail("making a Debian tree failed, is the mirror reachable?\n%s" % result.stderr)
         os.rename(partial, tar)
     os.makedirs(target)
     support.command("tar", "-x", "-f", tar, "-C", target, "--xattrs", "--xattrs-include=*", "--acls", "--numeric-owner")

@@ -13,7 +13,7 @@ LIMIT = 480
 
 
 def run_demo(tmp):
-    environment = dict(os.environ, DEMO_DIR=tmp, DEMO_MIRROR=support.MIRROR, DEMO_SUITE=support.SUITE,
+    environment = dict(os.environ, DEMO_DIR=tmp, DEMO_MIRROR=support.MIRROR or "", DEMO_SUITE=support.SUITE,
                        ISAR_TEMPLATE=support.HELPER)
     return subprocess.Popen([os.path.join(support.TOP, "demo/run")], env=environment, stdin=subprocess.DEVNULL,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)

@@ -15,7 +15,8 @@ import time
 QEMU = "qemu-system-x86_64"
 FIRMWARE = "/usr/share/ovmf/OVMF.fd"
 SUITE = "bookworm"
-MIRROR = os.environ.get("ISAR_TEMPLATE_TEST_MIRROR", "http://deb.debian.org/debian")
+# mmdebstrap knows one when none is named
+MIRROR = [os.environ["ISAR_TEMPLATE_TEST_MIRROR"]] if os.environ.get("ISAR_TEMPLATE_TEST_MIRROR") else []
 # without KVM, on a busy machine, booting takes minutes
 PATIENCE = 600
 READ_SIZE = 65536
@@ -38,7 +39,7 @@ class Emulator:
         new = f"{self.root}.new"
         subprocess.run(
             ["mmdebstrap", "--variant=essential", "--include=qemu-system-x86,ovmf",
-             "--aptopt=APT::Install-Recommends false", SUITE, new, MIRROR],
+             "--aptopt=APT::Install-Recommends false", SUITE, new, *MIRROR],
             check=True, stdin=subprocess.DEVNULL, capture_output=True,
         )  # fmt: skip
         os.rename(new, self.root)

@@ -273,7 +273,7 @@ mod tests {
         let uris = parse_uris(
             "Need to get 1 B of archives.\n\
              'file:/tmp/my-tool_1.0_all.deb' my-tool_1.0_all.deb 648 \n\
-             'http://deb.debian.org/debian/pool/main/v/vim_9.0_amd64.deb' vim_2%3a9.0_amd64.deb 689556 MD5Sum:03ee\n",
+             'http://mirror.example/debian/pool/main/v/vim_9.0_amd64.deb' vim_2%3a9.0_amd64.deb 689556 MD5Sum:03ee\n",
         );
         assert_eq!(uris.len(), 2);
         assert!(!uris[0].remote() && uris[1].remote());

@@ -220,15 +220,15 @@ mod tests {
         let list = file(
             "x.list",
             "# comment\ndeb [trusted=yes arch=amd64] file:///isar-apt isar main\ndeb-src file:///isar-apt isar main\n\
-             deb http://deb.debian.org/debian bookworm main # why\n\tdeb copy:/x ./\ndebfoo y z\n",
+             deb http://mirror.example/debian bookworm main # why\n\tdeb copy:/x ./\ndebfoo y z\n",
         );
         let (local, suites) = select(&list, &|uri| kind(uri) == Kind::Local);
         assert_eq!(local.text, "deb [trusted=yes arch=amd64] file:///isar-apt isar main\n\tdeb copy:/x ./\n");
         let directories: Vec<_> = suites.iter().map(Suite::directory).collect();
         assert_eq!(directories, [Some("/isar-apt"), Some("/x")]);
         let (remote, suites) = select(&list, &|uri| kind(uri) == Kind::Remote);
-        assert_eq!(remote.text, "deb http://deb.debian.org/debian bookworm main # why\n");
-        assert_eq!(suites, [Suite { uri: "http://deb.debian.org/debian".into(), suite: "bookworm".into() }]);
+        assert_eq!(remote.text, "deb http://mirror.example/debian bookworm main # why\n");
+        assert_eq!(suites, [Suite { uri: "http://mirror.example/debian".into(), suite: "bookworm".into() }]);
         assert_eq!(select(&list, &|_| true).1.len(), 3);
     }
 
@@ -236,14 +236,14 @@ mod tests {
     fn deb822_sources_are_sorted() {
         let sources = file(
             "debian.sources",
-            "Types: deb deb-src\n# c\nURIs: http://deb.debian.org/debian file:/base-apt\nSuites: bookworm\n bookworm-updates\nComponents: main\n\
+            "Types: deb deb-src\n# c\nURIs: http://mirror.example/debian file:/base-apt\nSuites: bookworm\n bookworm-updates\nComponents: main\n\
              Signed-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n abc\n\nTypes: deb\nURIs: http://off\nSuites: x\nEnabled: no\n\n\
              Types: deb-src\nURIs: http://src\nSuites: x\n",
         );
         let (remote, suites) = select(&sources, &|uri| kind(uri) == Kind::Remote);
         assert_eq!(
             remote.text,
-            "Types: deb\nURIs: http://deb.debian.org/debian\nSuites: bookworm\n bookworm-updates\nComponents: main\n\
+            "Types: deb\nURIs: http://mirror.example/debian\nSuites: bookworm\n bookworm-updates\nComponents: main\n\
              Signed-By: \n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n abc\n\n"
         );
         assert_eq!(suites.len(), 2);
@@ -255,11 +255,11 @@ mod tests {
     #[test]
     fn lists_are_named_as_apt_names_them() {
         let table = [
-            ("http://deb.debian.org/debian", "bookworm", "deb.debian.org_debian_dists_bookworm_"),
+            ("http://mirror.example/debian", "bookworm", "mirror.example_debian_dists_bookworm_"),
             (
-                "http://deb.debian.org/debian/",
+                "http://mirror.example/debian/",
                 "bookworm-updates",
-                "deb.debian.org_debian_dists_bookworm-updates_",
+                "mirror.example_debian_dists_bookworm-updates_",
             ),
             ("https://user:pw@host:8080/a_b~c", "x/updates", "host:8080_a%5fb%7ec_dists_x_updates_"),
             ("file:///isar-apt", "isar", "_isar-apt_dists_isar_"),
