@@ -21,14 +21,23 @@ def check(name, value):
 
 @functools.lru_cache
 def _validators():
-    schemas = []
+    schemas = {}
     for path in sorted(glob.glob(os.path.join(FOLDER, "*.json"))):
         with open(path, encoding="utf-8") as file:
-            schemas.append(json.load(file))
-    # they refer to each other by $id
-    bundled = {schema["$id"]: schema for schema in schemas}
-    return {
-        schema["$id"].rsplit(":", 1)[1]: jsonschema.Draft202012Validator(
-            {"$schema": schema["$schema"], "$ref": schema["$id"], "$defs": bundled})
-        for schema in schemas
-    }
+            schema = json.load(file)
+        schemas[schema["$id"]] = schema
+
+    def resolved(value, document):
+        """The same without references: there are no circular ones, and versions of jsonschema disagree about them."""
+        if isinstance(value, list):
+            return [resolved(item, document) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if "$ref" in value:
+            name, _, pointer = value["$ref"].partition("#")
+            document = schemas[name] if name else document
+            target = functools.reduce(lambda part, key: part[key], pointer.split("/")[1:], document)
+            return resolved(target, document)
+        return {key: resolved(item, document) for key, item in value.items() if key not in ("$id", "$defs")}
+
+    return {name.rsplit(":", 1)[1]: jsonschema.Draft202012Validator(resolved(schema, schema)) for name, schema in schemas.items()}

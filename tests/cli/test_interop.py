@@ -108,6 +108,10 @@ def test_umoci_unpacks_what_our_checkout_makes(gzip_bundle, tmp):
     support.assert_same_tree(finished, out + "/rootfs", sparse=False)
 
 
+# its path must not be longer than 50 characters
+RUNROOT = "/run/isar-template-tests.%d" % os.getpid()
+
+
 @pytest.fixture(scope="module")
 def storage(session_dir):
     """Where podman and buildah keep images and containers, apart from those of the machine."""
@@ -118,7 +122,8 @@ def storage(session_dir):
     engine = Engine("buildah", folder)
     engine("rm", "--all", check=False)
     engine("rmi", "--all", "--force", check=False)
-    shutil.rmtree(folder, ignore_errors=True)
+    for path in (folder, RUNROOT):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 class Engine:
@@ -126,7 +131,7 @@ class Engine:
 
     def __init__(self, tool, folder):
         self.tool = need(tool)
-        self.options = ["--root", folder + "/root", "--runroot", folder + "/run", "--storage-driver", "vfs"]
+        self.options = ["--root", folder + "/root", "--runroot", RUNROOT, "--storage-driver", "vfs"]
         self.policy = ["--signature-policy", folder + "/policy.json"]
 
     def __call__(self, *words, **options):

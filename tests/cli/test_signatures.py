@@ -130,6 +130,7 @@ def test_layout_stays_valid_for_others_after_signing(helper, tmp, unsigned):
 
 
 def stamp(days):
+    """A date; never tomorrow or yesterday, since the tests may run over midnight."""
     return (datetime.datetime.now() + datetime.timedelta(days=days)).strftime("%Y%m%d")
 
 
@@ -148,8 +149,8 @@ def test_what_ssh_keygen_allows_is_allowed(helper, tmp, tiny_bundle, publisher, 
 
 
 @pytest.mark.parametrize("options,identity", [
-    ('valid-before="%s"' % stamp(-1), IDENTITY),
-    ('valid-after="%s"' % stamp(1), IDENTITY),
+    ('valid-before="%s"' % stamp(-2), IDENTITY),
+    ('valid-after="%s"' % stamp(2), IDENTITY),
     ('namespaces="git"', IDENTITY),
     ('namespaces="!isar-template,isar-*"', IDENTITY),
     ("", "other-team@example.org"),
@@ -348,7 +349,7 @@ REFUSALS = {
     "missing-config": Case("blob-missing", case_missing_config),
     "missing-index": Case("blob-missing", case_missing_index),
     "signature-of-other-bytes": Case("signature-wrong", case_signature_of_other_bytes),
-    "signature-is-rubbish": Case("", case_signature_is_rubbish),
+    "signature-is-rubbish": Case("signature-wrong", case_signature_is_rubbish),
 }
 
 
@@ -358,8 +359,7 @@ def test_refused_with_its_own_message(helper, tmp, tiny_bundle, publisher, name,
     case = REFUSALS[name]
     options = case.prepare(tmp, support.Layout(tiny_bundle), publisher) or publisher.trust
     error = helper.error(verb, *options, tiny_bundle, code=UNTRUSTED)
-    if case.kind:
-        assert error["kind"] == case.kind, error
+    assert error["kind"] == case.kind, error
     assert helper.json("list")["templates"] == []
     assert_nothing_stored(helper)
 
@@ -379,8 +379,7 @@ def test_refused_from_a_tar_as_well(helper, tmp, tiny_bundle, publisher, name):
     tar = os.path.join(tmp, "bundle.tar")
     support.command("tar", "-c", "-f", tar, "-C", tiny_bundle, ".")
     error = helper.error("import", *options, tar, code=UNTRUSTED)
-    if case.kind:
-        assert error["kind"] == case.kind, error
+    assert error["kind"] == case.kind, error
     assert_nothing_stored(helper)
 
 
@@ -395,9 +394,10 @@ def test_messages_of_the_refusals_differ(helper, tmp, tiny_bundle, publisher):
         error = helper.error("verify", *options, copy, code=UNTRUSTED)
         messages.setdefault(error["message"], []).append(name)
         shutil.rmtree(copy)
-    shared = [names for names in messages.values() if len(names) > 1]
-    # one reason in several disguises
-    assert all(all(name.startswith("revoked") for name in names) for names in shared), shared
+    # one reason in several disguises: a signature does not tell which other bytes it was made for
+    disguises = [{"revoked-by-list", "revoked-by-krl", "revoked-by-krl-of-hashes"}, {"altered-index", "signature-of-other-bytes"}]
+    shared = [set(names) for names in messages.values() if len(names) > 1]
+    assert all(any(names <= disguise for disguise in disguises) for names in shared), shared
 
 
 def test_verification_at_another_time(helper, tmp, tiny_bundle, publisher):

@@ -3,7 +3,7 @@
 //! # Scratch directories
 //!
 //! A directory below tmp and a lock beside it that its maker holds. When the maker dies, however suddenly, the lock is
-//! free, and the next one who opens the store removes both.
+//! free, and the next one who needs a scratch directory removes both.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};

@@ -88,9 +88,7 @@ impl Store {
         if !format.exists() {
             write_file(path, &format, FORMAT.as_bytes())?;
         }
-        let store = Store::open(path)?;
-        scratch::sweep(&store.tmp())?;
-        Ok(store)
+        Store::open(path)
     }
 
     /// Opens a store that exists.
@@ -142,8 +140,9 @@ impl Store {
         self.path.join("objects").join(&hex[..2]).join(&hex[2..])
     }
 
-    /// A place for something that is being made.
+    /// A place for something that is being made. What the dead have left goes at the same time.
     pub fn scratch(&self) -> Result<scratch::Scratch> {
+        scratch::sweep(&self.tmp())?;
         scratch::Scratch::new(&self.tmp())
     }
 
