@@ -136,9 +136,10 @@ def shared(session_dir, platform_bundle, publisher):
 
 @pytest.fixture
 def tiny_bundle(tmp, helper, publisher):
-    """A signed bundle of a very small tree, to be damaged at will."""
+    """A signed bundle of two very small trees, to be damaged at will."""
     root = support.make_tiny_root(os.path.join(tmp, "tiny"))
+    chroot = support.make_tiny_root(os.path.join(tmp, "tiny-chroot"), extra={"usr/bin/cc": "compiler"})
     bundle = os.path.join(tmp, "tiny-bundle")
     helper("pack", "--name", "tiny", "--version", "1.0", "--component", "rootfs=" + root,
-           "--sign", publisher.key, "--output", bundle)
+           "--component", "buildchroot-target=" + chroot, "--sign", publisher.key, "--output", bundle)
     return bundle

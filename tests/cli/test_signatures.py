@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import shutil
+import subprocess
 
 import pytest
 
@@ -191,6 +192,17 @@ def layer_blob(layout):
     return layout.blob_path(layout.document(layout.tagged("1.0-rootfs")["digest"])["layers"][0]["digest"])
 
 
+def component_blob(layout, component, kind):
+    """A blob of a component, as the artifact manifest lists it."""
+    index = layout.document(layout.tagged("1.0")["digest"])
+    for descriptor in index["manifests"]:
+        if descriptor.get("artifactType"):
+            for entry in layout.document(descriptor["digest"])["layers"]:
+                if entry["annotations"]["org.isar.template.component"] == component and kind in entry["mediaType"]:
+                    return layout.blob_path(entry["digest"])
+    raise AssertionError(component)
+
+
 def spoil(path):
     with open(path, "r+b") as file:
         file.seek(os.path.getsize(path) // 2)
@@ -259,6 +271,33 @@ def case_relabelled_tag(folder, layout, publisher):
 
 def case_altered_layer(folder, layout, publisher):
     spoil(layer_blob(layout))
+
+
+def case_altered_in_a_later_component(folder, layout, publisher):
+    spoil(component_blob(layout, "buildchroot-target", "layer.v1"))
+
+
+def case_altered_table(folder, layout, publisher):
+    """Not even decompressed before its digest is right."""
+    path = component_blob(layout, "rootfs", "toc.v1")
+    size = os.path.getsize(path)
+    support.write(path, support.big_content(size))
+
+
+def case_missing_in_a_later_component(folder, layout, publisher):
+    os.unlink(component_blob(layout, "buildchroot-target", "layer.v1"))
+
+
+def case_other_image_under_the_tag(folder, layout, publisher):
+    """Whom the signature does not interest, a container engine, must not get something else either."""
+    index = layout.index()
+    image = layout.document(layout.tagged("1.0-rootfs")["digest"])
+    image["annotations"] = {"evil": "yes"}
+    digest, size = layout.add(json.dumps(image).encode())
+    for descriptor in index["manifests"]:
+        if descriptor.get("annotations", {}).get("org.opencontainers.image.ref.name") == "1.0-rootfs":
+            descriptor.update(digest=digest, size=size)
+    layout.write_index(index)
 
 
 def case_altered_index(folder, layout, publisher):
@@ -340,6 +379,10 @@ REFUSALS = {
     "wrong-pin": Case("digest-differs", case_wrong_pin),
     "relabelled-tag": Case("tag-differs", case_relabelled_tag),
     "altered-layer": Case("digest-differs", case_altered_layer),
+    "altered-in-a-later-component": Case("digest-differs", case_altered_in_a_later_component),
+    "altered-table": Case("digest-differs", case_altered_table),
+    "missing-in-a-later-component": Case("blob-missing", case_missing_in_a_later_component),
+    "other-image-under-the-tag": Case("tag-differs", case_other_image_under_the_tag),
     "altered-index": Case("signature-wrong", case_altered_index),
     "index-altered-in-place": Case("digest-differs", case_index_altered_in_place),
     "manifest-altered-in-place": Case("digest-differs", case_manifest_altered_in_place),
@@ -451,3 +494,39 @@ def test_rubbish_is_not_a_bundle(helper, tmp, publisher):
         result = support.command(*helper.argv("import", *publisher.trust, path), check=False)
         assert result.returncode in (support.USAGE, UNTRUSTED), (path, result.stderr)
         assert path in result.stderr
+
+
+def test_revocation_list_from_a_pipe(helper, tmp, tiny_bundle, publisher):
+    """It can be read only once, and holds for every signature."""
+    second = support.make_key(tmp, "second")
+    helper("sign", "--key", second, tiny_bundle)
+    keys = [support.public_key(publisher.key), support.public_key(second)]
+    signers = support.write(tmp + "/both", "".join("%s %s\n" % (IDENTITY, key) for key in keys))
+    revoked = support.write(tmp + "/revoked", "\n".join(keys) + "\n")
+    words = helper.argv("verify", *trust(signers), "--revocation", "/dev/stdin", tiny_bundle)
+    result = support.command("sh", "-c", 'cat "$0" | "$@"', revoked, *words, check=False)
+    assert result.returncode == UNTRUSTED, result.stdout + result.stderr
+
+
+def test_a_pin_that_is_no_digest_is_wrong_usage(helper, tiny_bundle, publisher):
+    for pin in ("md5:00", "sha512:" + "0" * 128, "sha256:xyz", "1.0"):
+        helper.error("verify", *publisher.trust, "--digest", pin, tiny_bundle, code=support.USAGE)
+
+
+def test_signing_at_the_same_time_loses_no_signature(helper, tmp, unsigned):
+    keys = [support.make_key(tmp, "key%d" % number) for number in range(6)]
+    running = [subprocess.Popen(helper.argv("sign", "--key", key, unsigned), stdout=subprocess.DEVNULL) for key in keys]
+    assert [process.wait(timeout=60) for process in running] == [0] * len(keys)
+    assert len(support.Layout(unsigned).signature_texts()) == len(keys)
+
+
+def test_an_unverified_bundle_cannot_write_on_the_terminal(helper, tmp, tiny_bundle):
+    layout = support.Layout(tiny_bundle)
+    index = layout.index()
+    tagged = layout.tagged("1.0")
+    tagged["digest"] = "sha256:\x1b[2K" + "0" * 60
+    index["manifests"][0] = tagged
+    layout.write_index(index)
+    result = support.command(*helper.argv("inspect", tiny_bundle), check=False)
+    assert result.returncode == UNTRUSTED
+    assert "\x1b" not in result.stdout + result.stderr

@@ -5,12 +5,14 @@
 import os
 import re
 import signal
+import struct
 import subprocess
 import time
 
 import pytest
 
 import support
+from support import REFUSED, UNTRUSTED, USAGE
 
 
 def pack(helper, tmp, publisher, version, name="tiny", **extra):
@@ -35,7 +37,7 @@ def test_import_list_inspect(helper, tiny_bundle, publisher):
         value = helper.json("inspect", what)
         manifest = value["manifest"]
         assert (value["name"], value["templateVersion"], value["digest"]) == ("tiny", "1.0", digest)
-        assert [component["name"] for component in manifest["components"]] == ["rootfs"]
+        assert [component["name"] for component in manifest["components"]] == ["rootfs", "buildchroot-target"]
         assert manifest["codename"] == "bookworm"
         assert manifest["architecture"] == support.architecture()
         packages = {row["package"]: row["packageVersion"] for row in manifest["packages"]}
@@ -102,8 +104,8 @@ def test_unknown_names(helper, tmp, tiny_bundle, publisher, what):
 
 def test_unknown_component(helper, tmp, tiny_bundle, publisher):
     helper("import", *publisher.trust, tiny_bundle)
-    error = helper.error("checkout", "--component", "buildchroot-target", "tiny", os.path.join(tmp, "out"), code=support.USAGE)
-    assert "buildchroot-target" in error["message"]
+    error = helper.error("checkout", "--component", "sbom", "tiny", os.path.join(tmp, "out"), code=support.USAGE)
+    assert "sbom" in error["message"]
     assert "rootfs" in support.said(error)
 
 
@@ -198,3 +200,120 @@ def test_anchors_and_self_built_packages_reach_the_manifest(helper, tmp, publish
     assert manifest["anchors"]["settings"] == {"DISTRO": "debian-custom"}
     assert manifest["anchors"]["tasks"] == {"hello:do_dpkg_build": "c" * 64}
     assert [row for row in manifest["packages"] if row.get("sha256") == "d" * 64]
+
+
+def test_a_name_belongs_to_who_signed_it_first(helper, tmp, publisher):
+    helper("import", *publisher.trust, pack(helper, tmp, publisher, "1"))
+    mine = helper.json("inspect", "tiny")["digest"]
+    other = support.make_key(tmp, "other")
+    bundle = tmp + "/taken-over"
+    helper("pack", "--name", "tiny", "--version", "1", "--component", "rootfs=" + support.make_tiny_root(tmp + "/evil"), "--output", bundle)
+    helper("sign", "--key", other, bundle)
+    identity = "other@example.org"
+    trust = ["--allowed-signers", support.allow(tmp, other, identity=identity), "--identity", identity]
+    error = helper.error("import", *trust, bundle, code=REFUSED)
+    assert support.IDENTITY in error["message"] and identity in error["message"]
+    assert helper.json("inspect", "tiny")["digest"] == mine
+
+
+def test_trust_options_are_not_ignored_for_a_stored_template(helper, tmp, tiny_bundle, publisher):
+    helper("import", *publisher.trust, tiny_bundle)
+    helper("checkout", "--identity", support.IDENTITY, "tiny", tmp + "/out")
+    error = helper.error("checkout", "--identity", "nobody@example.org", "tiny", tmp + "/other", code=UNTRUSTED)
+    assert error["kind"] == "identity-wrong"
+    for words in (["--revocation", "/nonexistent"], ["--allowed-signers", "/nonexistent"], ["--verify-time", "20200101"]):
+        assert words[0] in helper.error("checkout", *words, "tiny", tmp + "/other", code=USAGE)["message"]
+    assert not os.path.exists(tmp + "/other")
+
+
+def test_import_tells_of_the_signature_it_accepted(helper, tmp, tiny_bundle, publisher):
+    helper("import", *publisher.trust, tiny_bundle)
+    second = support.make_key(tmp, "second")
+    helper("sign", "--key", second, tiny_bundle)
+    identity = "second@example.org"
+    signers = support.allow(tmp, second, identity=identity, name="second-signers")
+    value = helper.json("import", "--allowed-signers", signers, "--identity", identity, tiny_bundle)
+    assert value["nothingToDo"] and value["signer"] == identity
+    assert value["fingerprint"] == support.command("ssh-keygen", "-l", "-f", second + ".pub").stdout.split()[1]
+
+
+def test_importing_again_repairs(helper, tmp, tiny_bundle, publisher):
+    helper("import", *publisher.trust, tiny_bundle)
+    trees = os.path.join(helper.store, "trees")
+    for name in os.listdir(trees):
+        os.unlink(os.path.join(trees, name, "toc"))
+    assert "import the bundle again" in support.said(helper.error("checkout", "tiny", tmp + "/out", code=UNTRUSTED))
+    assert helper.json("import", *publisher.trust, tiny_bundle)["nothingToDo"] is False
+    helper("checkout", "tiny", tmp + "/out")
+    ref = os.path.join(helper.store, "refs/tiny/1.0")
+    support.write(ref, "")
+    helper.error("checkout", "tiny", tmp + "/next", code=UNTRUSTED)
+    helper("import", *publisher.trust, tiny_bundle)
+    helper("checkout", "tiny", tmp + "/next")
+
+
+def test_a_missing_blob_is_noticed_also_when_the_store_has_its_tree(helper, tiny_bundle, publisher):
+    helper("import", *publisher.trust, tiny_bundle)
+    layout = support.Layout(tiny_bundle)
+    os.unlink(layout.blob_path(layout.document(layout.tagged("1.0-rootfs")["digest"])["layers"][0]["digest"]))
+    assert helper.error("import", *publisher.trust, tiny_bundle, code=UNTRUSTED)["kind"] == "blob-missing"
+
+
+def default_acl(*, user):
+    """For setxattr: rwx for another user, as setfacl -d would write it."""
+    entries = [(1, 7, 0xFFFFFFFF), (2, 7, user), (4, 5, 0xFFFFFFFF), (16, 7, 0xFFFFFFFF), (32, 5, 0xFFFFFFFF)]
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+def test_access_control_lists_of_the_place_are_not_those_of_the_tree(helper, tmp, tiny_bundle, publisher):
+    place = os.path.join(tmp, "shared")
+    os.mkdir(place)
+    os.setxattr(place, "system.posix_acl_default", default_acl(user=1234))
+    helper.store = os.path.join(place, "store")
+    helper("import", *publisher.trust, tiny_bundle)
+    helper("checkout", "--raw", "tiny", place + "/out")
+    support.assert_same_tree(tmp + "/tiny", place + "/out")
+    # nor of what another checkout from this store will be
+    helper("checkout", "--raw", "tiny", tmp + "/elsewhere")
+    support.assert_same_tree(tmp + "/tiny", tmp + "/elsewhere")
+
+
+def test_a_store_is_closed_whatever_the_umask(helper, tmp, tiny_bundle, publisher):
+    support.command("sh", "-c", 'umask 0; exec "$@"', "sh", *helper.argv("import", *publisher.trust, tiny_bundle))
+    for folder, folders, _ in os.walk(helper.store):
+        if os.path.relpath(folder, helper.store).startswith("trees/"):
+            continue
+        assert os.stat(folder).st_mode & 0o022 == 0, folder
+    os.chmod(helper.store + "/trees", 0o755)
+    assert "trees" in helper.error("import", *publisher.trust, tiny_bundle, code=REFUSED)["message"]
+
+
+def test_a_folder_with_something_else_in_it_does_not_become_a_store(helper, tmp, tiny_bundle, publisher):
+    support.write(helper.store + "/thesis.txt", "do not touch")
+    helper.error("import", *publisher.trust, tiny_bundle, code=USAGE)
+    assert os.listdir(helper.store) == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("words,code", [(["list"], 0), (["inspect", "nothing"], USAGE), (["checkout", "tiny", "out"], USAGE)])
+def test_nobody_reading_standard_error_changes_no_exit_code(helper, tmp, tiny_bundle, publisher, words, code):
+    helper("import", *publisher.trust, tiny_bundle)
+    os.mkdir(tmp + "/out")
+    support.write(tmp + "/out/full", "")
+    with open("/dev/full", "w") as full:
+        helper(*words, code=code, stderr=full, cwd=tmp)
+
+
+def test_an_empty_variable_names_no_store(helper, tmp, tiny_bundle, publisher):
+    environment = dict(os.environ, ISAR_TEMPLATE_STORE="")
+    support.command(support.HELPER, "verify", *publisher.trust, tiny_bundle, env=environment)
+
+
+def test_checkout_into_the_current_folder(helper, tmp, tiny_bundle, publisher):
+    helper("import", *publisher.trust, tiny_bundle)
+    os.mkdir(tmp + "/here")
+    os.symlink("here", tmp + "/link")
+    helper("checkout", "--raw", "tiny", tmp + "/link")
+    support.assert_same_tree(tmp + "/tiny", tmp + "/here")
+    os.mkdir(tmp + "/there")
+    helper("checkout", "--raw", "tiny", ".", cwd=tmp + "/there")
+    support.assert_same_tree(tmp + "/tiny", tmp + "/there")

@@ -45,8 +45,8 @@ pub struct Cli {
 /// Options of every verb.
 #[derive(Debug, Args)]
 pub struct Global {
-    /// Store [default: /var/lib/isar-template for root, else $XDG_DATA_HOME/isar-template]
-    #[arg(long, global = true, env = "ISAR_TEMPLATE_STORE", value_name = "DIR", hide_env = true)]
+    /// Store [default: $ISAR_TEMPLATE_STORE, else /var/lib/isar-template for root, else $XDG_DATA_HOME/isar-template]
+    #[arg(long, global = true, value_name = "DIR")]
     store: Option<PathBuf>,
     /// Form of the result on standard output
     #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
@@ -67,6 +67,9 @@ impl Global {
     pub fn store(&self) -> PathBuf {
         if let Some(store) = &self.store {
             return store.clone();
+        }
+        if let Some(store) = std::env::var_os("ISAR_TEMPLATE_STORE").filter(|store| !store.is_empty()) {
+            return store.into();
         }
         if nix::unistd::geteuid().is_root() {
             return "/var/lib/isar-template".into();

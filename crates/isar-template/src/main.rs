@@ -30,6 +30,10 @@ fn main() -> ExitCode {
     drop(deferred);
     match result {
         Ok(code) => ExitCode::from(code),
-        Err(error) => output::failure(&cli, &error),
+        // a child that the same Ctrl-C has ended is not what went wrong
+        Err(error) => match template_chroot::watch::check() {
+            Ok(()) => output::failure(&cli, &error),
+            Err(interrupted) => output::failure(&cli, &interrupted.into()),
+        },
     }
 }

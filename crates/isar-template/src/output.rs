@@ -31,6 +31,24 @@ pub fn init_log(global: &Global) {
         .init();
 }
 
+/// A line on standard error, if there is anybody to read it.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Text for a terminal: what bundles and package scripts say must not move its cursor.
+pub fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => out.push(c),
+            c if c.is_control() => out.extend(c.escape_default()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 /// Prints a result: `fields` as JSON, or the text for people.
 pub fn result(cli: &Cli, fields: Value, human: impl FnOnce(&mut String)) -> anyhow::Result<()> {
     print(cli, json!({ "ok": true, "command": cli.verb.name() }), fields, human)
@@ -54,7 +72,10 @@ pub fn refused(
 fn print(cli: &Cli, head: Value, fields: Value, human: impl FnOnce(&mut String)) -> anyhow::Result<()> {
     let mut text = String::new();
     match cli.global.format {
-        Format::Human => human(&mut text),
+        Format::Human => {
+            human(&mut text);
+            text = printable(&text);
+        }
         Format::Json => {
             let mut report = json!({ "version": REPORT_VERSION });
             if let Value::Object(report) = &mut report {
@@ -81,9 +102,9 @@ struct Failure {
 impl Failure {
     /// For people.
     fn tell(&self) {
-        eprintln!("error: {}", self.message);
+        say(&printable(&format!("error: {}", self.message)));
         if let Some(hint) = &self.hint {
-            eprintln!("hint: {hint}");
+            say(&printable(&format!("hint: {hint}")));
         }
     }
 
@@ -176,6 +197,8 @@ pub fn table(out: &mut String, rows: &[Vec<String>]) {
     for row in rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
+            // a cell is a line: none that looks like a row of its own
+            let cell = cell.replace(['\n', '\t'], " ");
             let _ = write!(line, "{cell:<width$}  ");
         }
         let _ = writeln!(out, "{}", line.trim_end());
@@ -185,6 +208,14 @@ pub fn table(out: &mut String, rows: &[Vec<String>]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn untrusted_text_neither_moves_the_cursor_nor_makes_rows() {
+        assert_eq!(printable("a\u{1b}[1A\r\nb"), "a\\u{1b}[1A\\r\nb");
+        let mut out = String::new();
+        table(&mut out, &[vec!["created".into(), "now\nsigned  by somebody".into()]]);
+        assert_eq!(out.lines().count(), 1);
+    }
 
     #[test]
     fn sizes_are_short() {

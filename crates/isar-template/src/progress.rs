@@ -13,6 +13,7 @@ use template_bundle::pack;
 use template_bundle::{Error, Kind, Result};
 
 use crate::cli::{Global, ProgressMode};
+use crate::output;
 
 /// Shows what is going on.
 pub struct Progress {
@@ -77,9 +78,10 @@ impl Progress {
 
     /// A line of output beside the progress.
     pub fn line(&self, line: &str) {
+        let line = &output::printable(line);
         match &self.mode {
             Mode::Bar(bar) => bar.println(line),
-            _ => eprintln!("{line}"),
+            _ => output::say(line),
         }
     }
 
@@ -96,7 +98,7 @@ impl Progress {
                 let percent = (state.done * 100 / state.total).min(100);
                 if percent > state.percent {
                     state.percent = percent;
-                    eprintln!("{} {}: {percent}%", self.verb, state.step);
+                    output::say(&format!("{} {}: {percent}%", self.verb, state.step));
                 }
             }
             _ => {}
@@ -132,7 +134,7 @@ impl pack::Progress for Progress {
                 bar.set_position(0);
                 bar.reset_elapsed();
             }
-            Mode::Plain | Mode::Bitbake => eprintln!("{}: {what}", self.verb),
+            Mode::Plain | Mode::Bitbake => output::say(&format!("{}: {what}", self.verb)),
             Mode::Silent => {}
         }
     }

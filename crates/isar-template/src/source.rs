@@ -14,6 +14,9 @@ use template_store::{Imported, Store, Stored};
 use crate::cli::{Cli, Trust};
 use crate::progress::Progress;
 
+const DIGEST_FORM: &str =
+    "a digest is sha256: and 64 lower-case hexadecimal digits, as pack and inspect print it";
+
 /// Whether the argument means a bundle rather than a template of the store.
 pub fn is_bundle(argument: &str) -> bool {
     argument.starts_with("oci:") || argument.contains('/') || argument.ends_with(".tar")
@@ -25,7 +28,7 @@ pub fn bundle_path(argument: &str) -> Result<std::path::PathBuf> {
         return Err(Error::usage(format!(
             "'{argument}' is remote: only bundles on disk are supported so far"
         ))
-        .hint("download it first, for example with curl, or skopeo copy docker://… oci:DIR:TAG")
+        .hint("download it first, for example with curl")
         .into());
     }
     Ok(path_of(argument))
@@ -56,11 +59,43 @@ impl Trust {
 
     /// The pin.
     pub fn pin(&self) -> Result<Option<Digest>> {
-        Ok(self.digest.as_deref().map(str::parse).transpose()?)
+        let parse = |text: &str| {
+            text.parse()
+                .map_err(|e: Error| Error::usage(format!("--digest: {}", e.message)).hint(DIGEST_FORM))
+        };
+        Ok(self.digest.as_deref().map(parse).transpose()?)
     }
 
-    fn is_given(&self) -> bool {
-        self.allowed_signers.is_some() || self.identity.is_some()
+    /// What can be asked of a template that was verified when it was imported.
+    fn check_stored(&self, stored: &Stored) -> Result<()> {
+        let idle = [
+            ("--allowed-signers", self.allowed_signers.is_some()),
+            ("--revocation", self.revocation.is_some()),
+            ("--verify-time", self.verify_time.is_some()),
+        ];
+        if let Some((option, _)) = idle.iter().find(|(_, given)| *given) {
+            return Err(Error::usage(format!(
+                "{option} is for bundles: '{}' was verified when it was imported",
+                stored.reference()
+            ))
+            .hint("leave it out, or name the bundle to verify it again")
+            .into());
+        }
+        let record = &stored.record;
+        match &self.identity {
+            Some(identity) if *identity != record.signer => Err(Error::new(
+                template_bundle::Kind::IdentityWrong,
+                format!(
+                    "'{}' in the store was signed by '{}', not by '{}'",
+                    stored.reference(),
+                    record.signer,
+                    identity.escape_debug()
+                ),
+            )
+            .hint("import the template of the publisher that is meant")
+            .into()),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -82,20 +117,32 @@ pub fn import(cli: &Cli, argument: &str, trust: &Trust, progress: &Progress) -> 
     Ok((store, imported))
 }
 
+/// Opens the store to look for a template in it.
+pub fn open_store(cli: &Cli, argument: &str) -> Result<Store> {
+    Ok(Store::open(&cli.global.store()).map_err(|e| perhaps_a_path(e, argument))?)
+}
+
+/// Finds a template of the store.
+pub fn find_stored(store: &Store, argument: &str) -> Result<Stored> {
+    Ok(store.find(argument).map_err(|e| perhaps_a_path(e, argument))?)
+}
+
+fn perhaps_a_path(e: Error, argument: &str) -> Error {
+    match e.kind == template_bundle::Kind::NotFound && std::path::Path::new(argument).exists() {
+        true => e.hint(format!("if the bundle in the current directory is meant, write ./{argument}")),
+        false => e,
+    }
+}
+
 /// Finds the template that is meant, importing a bundle if it is one.
 pub fn find(cli: &Cli, argument: &str, trust: &Trust, progress: &Progress) -> Result<(Store, Stored)> {
     if is_bundle(argument) {
         let (store, imported) = import(cli, argument, trust, progress)?;
         return Ok((store, imported.stored));
     }
-    let store = Store::open(&cli.global.store())?;
-    let stored = store.find(argument).map_err(|e| match std::path::Path::new(argument).exists() {
-        true => e.hint(format!("if the bundle in the current directory is meant, write ./{argument}")),
-        false => e,
-    })?;
-    if trust.is_given() {
-        log::info!("'{}' was verified when it was imported", stored.reference());
-    }
+    let store = open_store(cli, argument)?;
+    let stored = find_stored(&store, argument)?;
+    trust.check_stored(&stored)?;
     if let Some(pin) = trust.pin()?
         && pin != stored.record.digest
     {

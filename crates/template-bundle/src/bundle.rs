@@ -13,18 +13,21 @@ use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::layout::{Layout, append};
 use crate::manifest::{
-    ARTIFACT_TYPE, CONFIG_TYPE, Component, NAME, ROOTFS, SIGNATURE_TYPE, SSHSIG_TYPE, TOC_TYPE,
+    ARTIFACT_TYPE, CONFIG_TYPE, Component, NAME, Part, ROOTFS, SIGNATURE_TYPE, SSHSIG_TYPE, TOC_TYPE,
     TemplateManifest, Tree,
 };
+use crate::names::ROOTFS_TAG_SUFFIX;
 use crate::oci::{
     self, CONFIG, Descriptor, EMPTY, INDEX, Index, MANIFEST, Manifest, REF_NAME, VERSION, parse, to_bytes,
 };
 use crate::signature::{self, Accepted, MAX_SIGNATURE, Policy};
 use crate::toc::Toc;
-use crate::tree::{self, Advance, Expected, Sink, differs};
+use crate::tree::{self, Advance, Expected, Sink};
 
 /// More signatures than anybody adds; bounds the work of checking them.
 const MAX_SIGNATURES: usize = 64;
+/// Largest compressed table of contents: that of a system with 25 000 files has 1.3 MB.
+const MAX_TOC: u64 = 256 << 20;
 
 /// A bundle whose documents were read. Whether they are trusted, `accepted` tells.
 pub struct Bundle {
@@ -100,11 +103,14 @@ impl Bundle {
         }
         let manifest_bytes = layout.read("template manifest", &artifact.config)?;
         let manifest = TemplateManifest::parse(&manifest_bytes)?;
-        check_identity(&index, tagged, &manifest)?;
+        check_identity(&index, &manifest)?;
         check_artifact(&artifact, &manifest)?;
         let mut images = index.manifests.iter().filter(|d| d.artifact_type.is_none());
         match (images.next(), images.next()) {
-            (Some(image), None) => check_image(&layout, image, &manifest)?,
+            (Some(image), None) => {
+                check_image(&layout, image, &manifest)?;
+                check_tags(&top, tagged, image, &manifest)?;
+            }
             _ => {
                 return Err(Error::damaged("the image index does not name exactly one runnable image"));
             }
@@ -126,41 +132,35 @@ impl Bundle {
     }
 
     /// Reads the table of contents of a tree.
-    pub fn toc(&self, component: &Component, tree: &Tree) -> Result<Toc> {
-        let place = format!("component '{}'", component.name);
+    pub fn toc(&self, component: &Component, part: Part, tree: &Tree) -> Result<Toc> {
+        Ok(self.toc_and_bytes(component, part, tree)?.0)
+    }
+
+    /// The same with its bytes. They are verified before they are looked at.
+    pub fn toc_and_bytes(&self, component: &Component, part: Part, tree: &Tree) -> Result<(Toc, Vec<u8>)> {
         let inner = || {
-            let mut hashing = crate::digest::Hashing::new(self.layout.blob(&tree.toc_digest, tree.toc_size)?);
-            let toc = Toc::read(&mut hashing);
-            // what follows the compressed stream counts as well
-            std::io::copy(&mut hashing, &mut std::io::sink())
-                .map_err(|e| Error::io("reading", self.path(), e))?;
-            let (_, found, _) = hashing.finish();
-            if found != tree.toc_digest {
-                return Err(differs("table of contents", &tree.toc_digest, &found));
-            }
-            let toc = toc?;
+            let descriptor = Descriptor::new(TOC_TYPE, tree.toc_digest, tree.toc_size);
+            let bytes = self.layout.read_up_to("table of contents", &descriptor, MAX_TOC)?;
+            let toc = Toc::read(&bytes[..])?;
             if toc.entries.len() as u64 != tree.entries {
                 return Err(Error::damaged(
                     "the table of contents has another length than the manifest says",
                 ));
             }
-            Ok(toc)
+            toc.check_part(part)?;
+            Ok((toc, bytes))
         };
-        inner().map_err(|e| e.within(place))
+        inner().map_err(|e: Error| e.within(format!("component '{}'", component.name)))
     }
 
-    /// Copies the verified bytes of a table of contents.
-    pub fn copy_toc(&self, tree: &Tree, mut out: impl std::io::Write) -> Result<()> {
-        let mut hashing = crate::digest::Hashing::new(self.layout.blob(&tree.toc_digest, tree.toc_size)?);
-        std::io::copy(&mut hashing, &mut out)
-            .and_then(|_| out.flush())
-            .map_err(|e| Error::io("copying a table of contents of", self.path(), e))?;
-        match hashing.finish() {
-            (_, found, _) if found != tree.toc_digest => {
-                Err(differs("table of contents", &tree.toc_digest, &found))
-            }
-            _ => Ok(()),
+    /// Whether the OCI layer of a tree is there in its declared size; its content is not looked at.
+    pub fn check_presence(&self, component: &Component, tree: &Tree) -> Result<()> {
+        for (digest, size) in [(&tree.digest, tree.size), (&tree.toc_digest, tree.toc_size)] {
+            self.layout
+                .blob(digest, size)
+                .map_err(|e| e.within(format!("component '{}'", component.name)))?;
         }
+        Ok(())
     }
 
     /// Reads a tree and hands out its verified contents.
@@ -188,8 +188,8 @@ impl Bundle {
     /// Verifies every blob to the last bit, without writing anything.
     pub fn verify_contents(&self, progress: &Advance) -> Result<()> {
         for component in &self.manifest.components {
-            for tree in component.trees() {
-                let toc = self.toc(component, tree)?;
+            for (part, tree) in component.parts() {
+                let toc = self.toc(component, part, tree)?;
                 self.read_tree(component, tree, &toc, true, &tree::Discard, progress)?;
             }
         }
@@ -216,7 +216,12 @@ impl Bundle {
 impl Component {
     /// Its trees.
     pub fn trees(&self) -> impl Iterator<Item = &Tree> {
-        std::iter::once(&self.tree).chain(self.finish.as_ref())
+        self.parts().map(|(_, tree)| tree)
+    }
+
+    /// Its trees, and what each is.
+    pub fn parts(&self) -> impl Iterator<Item = (Part, &Tree)> {
+        std::iter::once((Part::Base, &self.tree)).chain(self.finish.iter().map(|tree| (Part::Finish, tree)))
     }
 
     /// Descriptors of its blobs, as they stand in the artifact manifest.
@@ -249,7 +254,7 @@ fn find_template<'a>(top: &'a Index, path: &Path) -> Result<&'a Descriptor> {
     }
 }
 
-fn check_identity(index: &Index, tagged: &Descriptor, manifest: &TemplateManifest) -> Result<()> {
+fn check_identity(index: &Index, manifest: &TemplateManifest) -> Result<()> {
     for (key, value) in [(NAME, &manifest.name), (VERSION, &manifest.template_version)] {
         if index.annotations.get(key) != Some(value) {
             return Err(Error::damaged(
@@ -257,19 +262,45 @@ fn check_identity(index: &Index, tagged: &Descriptor, manifest: &TemplateManifes
             ));
         }
     }
-    match tagged.annotations.get(REF_NAME) {
-        Some(tag) if *tag == manifest.template_version => Ok(()),
-        tag => Err(Error::new(
-            Kind::TagDiffers,
-            format!(
-                "the bundle is tagged '{}', but what is signed is version '{}' of '{}'",
-                tag.map_or("", |t| t).escape_debug(),
-                manifest.template_version,
-                manifest.name
-            ),
-        )
-        .hint("somebody relabelled the bundle: get it from its publisher again")),
+    Ok(())
+}
+
+/// Other tools go by the tags of `index.json`, which nobody signed: each has to mean what was signed as that.
+fn check_tags(
+    top: &Index,
+    template: &Descriptor,
+    image: &Descriptor,
+    manifest: &TemplateManifest,
+) -> Result<()> {
+    let version = &manifest.template_version;
+    let runnable = format!("{version}{ROOTFS_TAG_SUFFIX}");
+    let tags = top.manifests.iter().filter_map(|d| Some((d.annotations.get(REF_NAME)?, &d.digest)));
+    let mut named = false;
+    for (tag, digest) in tags {
+        let right = match () {
+            () if *digest == template.digest => tag == version,
+            () if *digest == image.digest => *tag == runnable,
+            () => false,
+        };
+        if !right {
+            return Err(relabelled(tag, manifest));
+        }
+        named |= tag == version;
     }
+    if named { Ok(()) } else { Err(relabelled("", manifest)) }
+}
+
+fn relabelled(tag: &str, manifest: &TemplateManifest) -> Error {
+    Error::new(
+        Kind::TagDiffers,
+        format!(
+            "the bundle has the tag '{}', but what is signed is version '{}' of '{}'",
+            tag.escape_debug(),
+            manifest.template_version,
+            manifest.name
+        ),
+    )
+    .hint("somebody relabelled the bundle: get it from its publisher again")
 }
 
 fn check_artifact(artifact: &Manifest, manifest: &TemplateManifest) -> Result<()> {

@@ -5,14 +5,16 @@
 //! Reads os-release and dpkg's status of a tree, without running anything of it.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
-use crate::error::{Error, IoContext, Kind, Result};
+use crate::error::{Error, Kind, Result};
+use crate::inroot::InRoot;
 use crate::manifest::Package;
 
 /// Where dpkg keeps what is installed.
-const STATUS: &str = "var/lib/dpkg/status";
+const STATUS: &[u8] = b"var/lib/dpkg/status";
+/// Where a system says what it is.
+const OS_RELEASE: [&[u8]; 2] = [b"etc/os-release", b"usr/lib/os-release"];
 
 /// Identity of a root filesystem.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -27,23 +29,27 @@ pub struct Identity {
 
 /// Reads identity and installed packages.
 pub fn read(root: &Path) -> Result<(Identity, Vec<Package>)> {
-    let path = root.join(STATUS);
-    let status = fs::read(&path).map_err(|e| {
+    let tree = InRoot::open(root)?;
+    let status = tree.read(STATUS)?.ok_or_else(|| {
         Error::new(
             Kind::Usage,
-            format!("'{}' is no Debian root filesystem: {}: {e}", root.display(), path.display()),
+            format!(
+                "'{}' is no Debian root filesystem: it has no /{}",
+                root.display(),
+                String::from_utf8_lossy(STATUS)
+            ),
         )
         .hint("the component 'rootfs' must be a directory with an installed Debian system")
     })?;
     let packages = parse_status(&String::from_utf8_lossy(&status));
-    let os_release = ["etc/os-release", "usr/lib/os-release"]
-        .iter()
-        .map(|name| root.join(name))
-        // an absolute link would lead to the host's file
-        .find(|path| fs::symlink_metadata(path).is_ok_and(|m| m.is_file()))
-        .map(|path| fs::read_to_string(&path).doing("reading", &path))
-        .transpose()?
-        .unwrap_or_default();
+    let mut os_release = Vec::new();
+    for path in OS_RELEASE {
+        if let Some(text) = tree.read(path)? {
+            os_release = text;
+            break;
+        }
+    }
+    let os_release = String::from_utf8_lossy(&os_release).into_owned();
     let os_release = parse_os_release(&os_release);
     let architecture =
         packages.iter().find(|p| p.package == "dpkg").map(|p| p.architecture.clone()).unwrap_or_default();

@@ -46,20 +46,20 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self> {
         let Some((algorithm, hex)) = text.split_once(':') else {
-            return Err(Error::usage(format!("'{text}' is not a digest"))
+            return Err(Error::usage(format!("'{}' is not a digest", text.escape_debug()))
                 .hint("a digest looks like sha256:<64 hexadecimal digits>"));
         };
         if algorithm != "sha256" {
             return Err(Error::new(
                 Kind::Unsupported,
-                format!("digest algorithm '{algorithm}' is not supported"),
+                format!("digest algorithm '{}' is not supported", algorithm.escape_debug()),
             )
             .hint("only sha256 is"));
         }
         let bytes = hex.as_bytes();
         let lower = |b: &u8| b.is_ascii_digit() || (b'a'..=b'f').contains(b);
         if bytes.len() != 64 || !bytes.iter().all(lower) {
-            return Err(Error::usage(format!("'{text}' is not a digest"))
+            return Err(Error::usage(format!("'{}' is not a digest", text.escape_debug()))
                 .hint("a sha256 digest has 64 lower-case hexadecimal digits"));
         }
         let nibble = |b: u8| {

@@ -14,6 +14,7 @@ use crate::bytes::Bytes;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::inroot::InRoot;
+use crate::manifest::Part;
 use crate::scan::WHITEOUT;
 use crate::toc::{Entry, Node, path_order};
 use crate::tree::Contents;
@@ -247,18 +248,10 @@ fn replace(
     contents.insert(to.to_vec(), content);
 }
 
-/// Which of the two trees the content of a merged entry is in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum From {
-    /// The root filesystem.
-    Base,
-    /// The finish layer.
-    Finish,
-}
-
 /// The entries of the finished system.
-pub fn merge(base: &[Entry], finish: &[Entry]) -> Result<Vec<(Entry, From)>> {
-    let mut gone: Vec<&[u8]> = Vec::new();
+pub fn merge(base: &[Entry], finish: &[Entry]) -> Result<Vec<(Entry, Part)>> {
+    // files of the base that go or change, and the other name that stands for them from then on
+    let mut gone: BTreeMap<&[u8], (&Entry, Option<&[u8]>)> = BTreeMap::new();
     let mut removed = Vec::new();
     let mut new: BTreeMap<&[u8], &Entry> = BTreeMap::new();
     for entry in finish {
@@ -277,30 +270,33 @@ pub fn merge(base: &[Entry], finish: &[Entry]) -> Result<Vec<(Entry, From)>> {
             path.iter().enumerate().filter(|(_, c)| **c == b'/').map(|(at, _)| at).chain([path.len()]);
         ends.any(|at| removed.binary_search_by(|r| r[..].cmp(&path[..at])).is_ok())
     };
-    let mut out: Vec<(Entry, From)> = Vec::with_capacity(base.len() + new.len());
+    let mut out: Vec<(Entry, Part)> = Vec::with_capacity(base.len() + new.len());
     for entry in base {
         let path = &entry.path.0[..];
         if let Some(other) = new.remove(path) {
             if other.node != entry.node {
-                gone.push(path);
+                gone.insert(path, (entry, None));
             }
-            out.push((other.clone(), From::Finish));
+            out.push((other.clone(), Part::Finish));
         } else if is_removed(path) {
-            gone.push(path);
+            gone.insert(path, (entry, None));
         } else {
-            if let Node::Hardlink { target } = &entry.node
-                && gone.contains(&&target.0[..])
+            let mut entry = entry.clone();
+            if let Node::Hardlink { target } = &mut entry.node
+                && let Some((first, stands_in)) = gone.get_mut(&target.0[..])
             {
-                return Err(Error::damaged(format!(
-                    "the finish layer removes '{}', of which '{}' is another name",
-                    target.display(),
-                    entry.path.display()
-                )));
+                match stands_in {
+                    Some(other) => *target = Bytes(other.to_vec()),
+                    None => {
+                        *stands_in = Some(path);
+                        entry.node = first.node.clone();
+                    }
+                }
             }
-            out.push((entry.clone(), From::Base));
+            out.push((entry, Part::Base));
         }
     }
-    out.extend(new.into_values().map(|e| (e.clone(), From::Finish)));
+    out.extend(new.into_values().map(|e| (e.clone(), Part::Finish)));
     out.sort_by(|(a, _), (b, _)| path_order(&a.path.0, &b.path.0));
     Ok(out)
 }
@@ -327,6 +323,27 @@ mod tests {
             "/bin/sh\n/bin/sh.distrib\ndash\n/sbin/start-stop-daemon\n/sbin/start-stop-daemon.REAL\n:\n",
         )
         .unwrap();
+    }
+
+    #[test]
+    fn other_names_of_what_goes_keep_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path();
+        isar_snapshot(tree);
+        fs::write(tree.join("tmp/one"), "shared").unwrap();
+        for name in ["usr/two", "usr/three"] {
+            fs::hard_link(tree.join("tmp/one"), tree.join(name)).unwrap();
+        }
+        let (base, _) = crate::scan::scan(tree).unwrap();
+        let root = InRoot::open(tree).unwrap();
+        let layer = layer(&root, &steps(&root).unwrap(), &base).unwrap();
+        let merged = merge(&base, &layer.entries).unwrap();
+        let find = |path: &str| &merged.iter().find(|(e, _)| e.path == path.into()).unwrap().0.node;
+        // siblings in byte order, so this one is the first that stays
+        assert!(matches!(find("usr/three"), Node::File { size: 6, .. }));
+        assert_eq!(*find("usr/two"), Node::Hardlink { target: "usr/three".into() });
+        let mut checker = crate::toc::Checker::default();
+        merged.iter().for_each(|(e, _)| checker.check(e).unwrap());
     }
 
     #[test]

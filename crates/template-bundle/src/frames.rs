@@ -130,8 +130,10 @@ fn parent(path: &[u8]) -> &[u8] {
     path.iter().rposition(|c| *c == b'/').map_or(&[], |at| &path[..at])
 }
 
-/// Cuts the tar stream of these entries into frames. A function of the entries alone.
-pub fn cut(entries: &[Entry]) -> Result<Vec<Frame>> {
+/// Cuts the tar stream of these entries into frames. A function of the entries alone; fails when the stream is longer
+/// than `limit`, before it takes memory for it.
+pub fn cut(entries: &[Entry], limit: u64) -> Result<Vec<Frame>> {
+    let mut left = limit;
     let mut frames = Vec::new();
     let mut open = Frame::default();
     let close = |open: &mut Frame, frames: &mut Vec<Frame>| {
@@ -144,6 +146,9 @@ pub fn cut(entries: &[Entry]) -> Result<Vec<Frame>> {
         let size = entry.size();
         let header = canon::length(entry)? - size.next_multiple_of(512);
         let total = header + size.next_multiple_of(512);
+        left = left.checked_sub(total).ok_or_else(|| {
+            Error::damaged(format!("the tree is larger than is declared, at '{}'", entry.path.display()))
+        })?;
         let here = parent(&entry.path.0);
         let leaves = here != directory;
         directory = here;
@@ -210,8 +215,9 @@ mod tests {
         .iter()
         .map(|(p, s)| file(p, *s))
         .collect();
-        let frames = cut(&entries).unwrap();
+        let frames = cut(&entries, u64::MAX).unwrap();
         let total: u64 = entries.iter().map(|e| canon::length(e).unwrap()).sum::<u64>() + 1024;
+        assert!(cut(&entries, total - 1025).is_err() && cut(&[file("huge", 1 << 60)], 1 << 40).is_err());
         assert_eq!(frames.iter().map(|f| f.len).sum::<u64>(), total);
         assert!(frames.iter().all(|f| f.len <= MAX_FRAME && f.len > 0));
         assert!(frames.len() >= 7, "directories and large files cut: {}", frames.len());

@@ -6,11 +6,16 @@
 //! symlinks, must be regular files of the declared size, and small ones are handed out only when their digest is right.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::Mode;
 
 use crate::digest::{Digest, Hashing};
 use crate::error::{Error, IoContext, Kind, Result};
@@ -29,7 +34,7 @@ pub struct Layout {
 }
 
 enum Place {
-    Directory,
+    Directory(OwnedFd),
     /// Name to offset and size.
     Tar(Arc<File>, HashMap<String, (u64, u64)>),
 }
@@ -75,7 +80,7 @@ impl Layout {
             Err(e) => return Err(Error::io("opening bundle", path, e)),
         };
         let place = if meta.is_dir() {
-            Place::Directory
+            Place::Directory(File::open(path).doing("opening bundle", path)?.into())
         } else if meta.is_file() {
             let file = File::open(path).doing("opening bundle", path)?;
             let members = list_tar(path, &file)?;
@@ -117,21 +122,24 @@ impl Layout {
 
     fn member(&self, name: &str) -> Result<Option<Blob>> {
         match &self.place {
-            Place::Directory => {
+            Place::Directory(dir) => {
                 let path = self.path.join(name);
                 // O_NONBLOCK: a FIFO must not make us wait
-                let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC;
-                let file = match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
-                    Ok(file) => file,
-                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-                    Err(e) if e.raw_os_error() == Some(nix::libc::ELOOP) => {
-                        return Err(Error::damaged(format!("'{}' is a symlink", path.display())));
-                    }
+                let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+                let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
+                let how = OpenHow::new().flags(flags).resolve(resolve);
+                let irregular = |what: &str| Err(Error::damaged(format!("'{}' is {what}", path.display())));
+                let file = match openat2(dir, name, how) {
+                    Ok(fd) => File::from(fd),
+                    Err(Errno::ENOENT) => return Ok(None),
+                    Err(Errno::ELOOP) => return irregular("a symlink, or reached through one"),
+                    Err(Errno::ENOTDIR) => return irregular("in something that is no directory"),
+                    Err(Errno::ENXIO) => return irregular("not a regular file"),
                     Err(e) => return Err(Error::io("opening", path, e)),
                 };
                 let meta = file.metadata().doing("reading", &path)?;
                 if !meta.is_file() {
-                    return Err(Error::damaged(format!("'{}' is not a regular file", path.display())));
+                    return irregular("not a regular file");
                 }
                 Ok(Some(Blob { file: Arc::new(file), at: 0, end: meta.len() }))
             }
@@ -173,8 +181,13 @@ impl Layout {
 
     /// Reads a small blob and checks its digest.
     pub fn read(&self, what: &str, descriptor: &Descriptor) -> Result<Vec<u8>> {
-        if descriptor.size > MAX_DOCUMENT {
-            return Err(Error::damaged(format!("{what} is larger than {MAX_DOCUMENT} bytes")));
+        self.read_up_to(what, descriptor, MAX_DOCUMENT)
+    }
+
+    /// The same for one of another size.
+    pub fn read_up_to(&self, what: &str, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
+        if descriptor.size > limit {
+            return Err(Error::damaged(format!("{what} is larger than {limit} bytes")));
         }
         let mut bytes = Vec::new();
         self.blob(&descriptor.digest, descriptor.size)
@@ -245,7 +258,7 @@ impl Writer {
             .tempdir_in(parent)
             .doing("creating", parent)?;
         fs::create_dir_all(dir.path().join("blobs/sha256")).doing("creating", dir.path())?;
-        fs::write(dir.path().join(MARKER.0), MARKER.1).doing("writing", dir.path())?;
+        write_aside(&dir.path().join(MARKER.0), MARKER.1.as_bytes())?;
         Ok(Writer { dir, output: output.to_path_buf() })
     }
 
@@ -277,23 +290,38 @@ impl Writer {
             keep(temp, &self.output)
         } else {
             sync_tree(self.dir.path())?;
-            fs::set_permissions(self.dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
-                .doing("writing", self.dir.path())?;
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777 & !umask());
+            fs::set_permissions(self.dir.path(), mode).doing("writing", self.dir.path())?;
             fs::rename(self.dir.path(), &self.output).doing("writing", &self.output)?;
             // the name is gone already, there is nothing left to remove
             let _ = self.dir.keep();
-            Ok(())
+            sync_parent(&self.output)
+        }
+    }
+}
+
+/// Waits until nobody else adds to a layout. A tar is replaced by those who do, so it may be another one then.
+fn lock(path: &Path) -> Result<Flock<File>> {
+    loop {
+        let file = File::open(path).doing("opening bundle", path)?;
+        let held =
+            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| Error::io("locking", path, e))?;
+        let identity = |meta: fs::Metadata| (meta.dev(), meta.ino());
+        let ours = held.metadata().map(identity).doing("reading", path)?;
+        if fs::metadata(path).map(identity).doing("reading", path)? == ours {
+            return Ok(held);
         }
     }
 }
 
 /// Adds a blob and a line in `index.json` to a layout that exists (directory or tar).
 pub fn append(path: &Path, blobs: &[Vec<u8>], update: impl FnOnce(&mut Index)) -> Result<()> {
+    let _held = lock(path)?;
     let layout = Layout::open(path)?;
     let mut index = layout.index()?;
     update(&mut index);
     match layout.place {
-        Place::Directory => {
+        Place::Directory(_) => {
             for blob in blobs {
                 add_blob(path, "", blob)?;
             }
@@ -312,7 +340,7 @@ pub fn append(path: &Path, blobs: &[Vec<u8>], update: impl FnOnce(&mut Index)) -
                     Place::Tar(_, members) => {
                         members.keys().filter(|n| n.starts_with("blobs/")).cloned().collect()
                     }
-                    Place::Directory => vec![],
+                    Place::Directory(_) => vec![],
                 };
                 names.sort();
                 for name in &names {
@@ -335,27 +363,43 @@ pub fn append(path: &Path, blobs: &[Vec<u8>], update: impl FnOnce(&mut Index)) -
 
 fn add_blob(dir: &Path, media_type: &str, bytes: &[u8]) -> Result<Descriptor> {
     let digest = Digest::of(bytes);
-    let blobs = dir.join("blobs/sha256");
-    let mut temp = tempfile::NamedTempFile::new_in(&blobs).doing("creating", &blobs)?;
-    temp.write_all(bytes).doing("writing", &blobs)?;
-    keep(temp, &dir.join(blob_name(&digest)))?;
+    write_aside(&dir.join(blob_name(&digest)), bytes)?;
     Ok(Descriptor::new(media_type, digest, bytes.len() as u64))
 }
 
-/// Syncs a finished temporary file and gives it its name, readable for all as a bundle is meant to be.
-fn keep(temp: tempfile::NamedTempFile, path: &Path) -> Result<()> {
+/// The umask of this process.
+pub fn umask() -> u32 {
+    // the kernel has no other way to tell
+    let umask = nix::sys::stat::umask(Mode::S_IRWXG | Mode::S_IRWXO);
+    nix::sys::stat::umask(umask);
+    umask.bits()
+}
+
+/// Syncs a finished temporary file and gives it its name. Who may read it is up to the umask, as for any new file.
+pub fn keep(temp: tempfile::NamedTempFile, path: &Path) -> Result<()> {
     temp.as_file()
-        .set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666 & !umask()))
         .doing("writing", path)?;
     temp.as_file().sync_all().doing("writing", path)?;
     temp.persist(path).map_err(|e| Error::io("writing", path, e.error))?;
-    Ok(())
+    sync_parent(path)
+}
+
+fn write_aside(path: &Path, bytes: &[u8]) -> Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut temp = tempfile::NamedTempFile::new_in(dir).doing("creating", dir)?;
+    temp.write_all(bytes).doing("writing", path)?;
+    keep(temp, path)
 }
 
 fn write_index(dir: &Path, index: &Index) -> Result<()> {
-    let mut temp = tempfile::NamedTempFile::new_in(dir).doing("creating", dir)?;
-    temp.write_all(&to_bytes(index)?).doing("writing", dir)?;
-    keep(temp, &dir.join("index.json"))
+    write_aside(&dir.join("index.json"), &to_bytes(index)?)
+}
+
+/// Makes a new name durable.
+fn sync_parent(path: &Path) -> Result<()> {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent).and_then(|d| d.sync_all()).doing("syncing", parent)
 }
 
 fn sync_tree(dir: &Path) -> Result<()> {

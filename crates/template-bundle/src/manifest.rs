@@ -77,6 +77,15 @@ pub struct Component {
     pub finish: Option<Tree>,
 }
 
+/// Which of the trees of a component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// What was packed.
+    Base,
+    /// The finish layer over it, which has whiteouts.
+    Finish,
+}
+
 /// A tree as an OCI layer and its table of contents.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -26,7 +26,7 @@ use crate::names;
 use crate::oci::{self, CONFIG, CREATED, INDEX, Index, MANIFEST, Manifest, Platform, VERSION, to_bytes};
 use crate::scan::scan;
 use crate::signature;
-use crate::toc::Entry;
+use crate::toc::{Entry, Toc};
 use crate::tree::{self, Advance, Contents, OnDisk};
 
 /// Largest anchors file.
@@ -116,6 +116,7 @@ pub fn pack(input: &Input, output: &Path, progress: &dyn Progress) -> Result<Pac
         }
         text => Ok(text),
     };
+    check_apart(output, &input.components)?;
     let writer = Writer::new(output)?;
     let mut warnings = Vec::new();
     let mut components = Vec::new();
@@ -177,6 +178,22 @@ pub fn pack(input: &Input, output: &Path, progress: &dyn Progress) -> Result<Pac
     Ok(Packed { digest, manifest, signed: input.key.is_some(), warnings })
 }
 
+/// Refuses an output that would be packed into itself.
+fn check_apart(output: &Path, components: &[(String, PathBuf)]) -> Result<()> {
+    let parent = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Ok(parent) = parent.canonicalize() else { return Ok(()) };
+    for (name, path) in components {
+        if path.canonicalize().is_ok_and(|path| path.is_dir() && parent.starts_with(path)) {
+            return Err(Error::usage(format!(
+                "the output '{}' is inside of the component '{name}'",
+                output.display()
+            ))
+            .hint("write the bundle somewhere else"));
+        }
+    }
+    Ok(())
+}
+
 /// Writes one tree: its OCI layer and its table of contents.
 pub fn write_tree(
     writer: &Writer,
@@ -185,6 +202,9 @@ pub fn write_tree(
     compression: Compression,
     progress: &Advance,
 ) -> Result<Tree> {
+    let toc = Toc { frames: vec![], entries };
+    toc.check_writable()?;
+    let entries = toc.entries;
     let (written, digest, size) =
         writer.stream(|out| tree::write(entries, contents, compression, out, progress))?;
     let ((), toc_digest, toc_size) = writer.stream(|out| written.toc.write(out))?;

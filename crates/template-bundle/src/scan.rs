@@ -35,9 +35,13 @@ pub struct Notes {
     pub sockets: Vec<PathBuf>,
 }
 
-/// Reads a directory tree. A single file is read as a tree that holds it alone.
+/// More holes of one file than this are not noted: each costs a line in the table of contents some bytes.
+const MAX_HOLES: usize = 4096;
+
+/// Reads a directory tree. A single file is read as a tree that holds it alone. A link is followed, what is in the
+/// tree is not.
 pub fn scan(path: &Path) -> Result<(Vec<Entry>, Notes)> {
-    let meta = fs::symlink_metadata(path).doing("reading", path)?;
+    let meta = fs::metadata(path).doing("reading", path)?;
     let mut scan =
         Scan { entries: Vec::new(), notes: Notes::default(), links: HashMap::new(), device: meta.dev() };
     if meta.is_dir() {
@@ -45,12 +49,10 @@ pub fn scan(path: &Path) -> Result<(Vec<Entry>, Notes)> {
         scan.children(path, &[])?;
     } else if meta.is_file() {
         let name = path.file_name().unwrap_or(OsStr::new("file")).as_bytes().to_vec();
-        let mut root = scan.entry(path, Vec::new(), &meta)?;
-        root.node = Node::Directory;
-        root.mode = 0o755;
-        root.xattrs.clear();
-        scan.entries.push(root);
-        scan.add(path, name, &meta)?;
+        let root = with_metadata(Bytes::default(), Node::Directory, &meta, vec![]);
+        scan.entries.push(Entry { mode: 0o755, ..root });
+        // by its real path, as the attributes are those of the file
+        scan.add(&path.canonicalize().doing("reading", path)?, name, &meta)?;
     } else {
         return Err(Error::usage(format!("'{}' is neither a directory nor a file", path.display())));
     }
@@ -90,7 +92,7 @@ impl Scan {
                     Kind::Refused,
                     format!("'{}' is on another file system", path.display()),
                 )
-                .hint("unmount what is mounted inside of the tree before packing it"));
+                .hint("unmount what is mounted inside of the tree before packing it; the layers of an overlay must be on one file system"));
             }
             let mut full = prefix.to_vec();
             if !full.is_empty() {
@@ -135,6 +137,12 @@ impl Scan {
             Node::Symlink {
                 target: Bytes(fs::read_link(path).doing("reading", path)?.as_os_str().as_bytes().to_vec()),
             }
+        } else if kind.is_char_device() && (major, minor) == (0, 0) {
+            return Err(Error::new(
+                Kind::Refused,
+                format!("'{}' cannot be packed: it is overlayfs's mark for a deleted file", path.display()),
+            )
+            .hint("pack the merged tree, not the upper directory of an overlay"));
         } else if kind.is_char_device() {
             Node::CharDevice { major, minor }
         } else if kind.is_block_device() {
@@ -208,6 +216,12 @@ fn holes(path: &Path, size: u64) -> Result<Vec<(u64, u64)>> {
         };
         out.push((hole.unsigned_abs(), (data - hole).unsigned_abs()));
         at = data;
+    }
+    if out.len() > MAX_HOLES {
+        // the largest are worth most
+        out.sort_by_key(|(_, len)| std::cmp::Reverse(*len));
+        out.truncate(MAX_HOLES);
+        out.sort();
     }
     Ok(out)
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use jiff::Timestamp;
+use nix::sys::signal::SigSet;
 use ssh_key::{HashAlg, PublicKey, SshSig};
 
 use crate::error::{Error, IoContext, Kind, Result};
@@ -29,8 +30,21 @@ pub struct Policy {
     signers: Vec<Signer>,
     signers_file: PathBuf,
     identity: String,
-    revocation: Option<PathBuf>,
+    revocation: Option<Revocation>,
     time: Timestamp,
+}
+
+/// What the revocation file says, read once: it may be a pipe.
+struct Revocation {
+    path: PathBuf,
+    keys: RevokedKeys,
+}
+
+enum RevokedKeys {
+    /// Public keys, one a line.
+    List(Vec<PublicKey>),
+    /// A copy of the binary key revocation list, which `ssh-keygen` reads.
+    Krl(tempfile::NamedTempFile),
 }
 
 impl Policy {
@@ -42,15 +56,12 @@ impl Policy {
         time: Option<Timestamp>,
     ) -> Result<Self> {
         let signers = signers::read(allowed_signers)?;
-        if let Some(path) = revocation {
-            std::fs::metadata(path)
-                .map_err(|e| Error::usage(format!("reading revocation file: {}: {e}", path.display())))?;
-        }
+        let revocation = revocation.map(Revocation::read).transpose()?;
         Ok(Policy {
             signers,
             signers_file: allowed_signers.to_path_buf(),
             identity: identity.to_string(),
-            revocation: revocation.map(Path::to_path_buf),
+            revocation,
             time: match time {
                 Some(time) => time,
                 // whole seconds, like the validity itself
@@ -60,11 +71,9 @@ impl Policy {
     }
 
     /// Checks one signature over these bytes.
-    fn check(&self, signature: &str, message: &[u8]) -> Result<Accepted> {
-        let signature = SshSig::from_pem(signature)
-            .map_err(|e| Error::new(Kind::SignatureWrong, format!("the signature does not parse: {e}")))?;
+    fn check(&self, signature: &SshSig, message: &[u8]) -> Result<Accepted> {
         if signature.namespace() != NAMESPACE {
-            return Err(wrong_namespace(&signature));
+            return Err(wrong_namespace(signature));
         }
         let key = PublicKey::new(signature.public_key().clone(), "");
         let print = key.fingerprint(HashAlg::Sha256).to_string();
@@ -77,7 +86,7 @@ impl Policy {
             )
             .hint("if you trust this key, add its line to the allowed signers file; the publisher can tell its fingerprint"));
         }
-        key.verify(NAMESPACE, message, &signature).map_err(|_| mismatch(&print))?;
+        key.verify(NAMESPACE, message, signature).map_err(|_| mismatch(&print))?;
         let mine: Vec<&&Signer> = known.iter().filter(|s| s.is_for(&self.identity)).collect();
         if mine.is_empty() {
             return Err(Error::new(
@@ -110,20 +119,12 @@ impl Policy {
     }
 
     fn check_revocation(&self, key: &PublicKey, print: &str) -> Result<()> {
-        let Some(path) = &self.revocation else {
+        let Some(Revocation { path, keys }) = &self.revocation else {
             return Ok(());
         };
-        if std::fs::metadata(path).is_ok_and(|m| m.len() > MAX_REVOCATION) {
-            return Err(Error::usage(format!(
-                "revocation file '{}' is larger than {MAX_REVOCATION} bytes",
-                path.display()
-            )));
-        }
-        let bytes = std::fs::read(path).doing("reading revocation file", path)?;
-        let revoked = if bytes.starts_with(KRL_MAGIC) {
-            is_in_krl(key, path)?
-        } else {
-            is_listed(key, &String::from_utf8_lossy(&bytes)).map_err(|e| e.within(path.display()))?
+        let revoked = match keys {
+            RevokedKeys::List(keys) => keys.iter().any(|revoked| revoked.key_data() == key.key_data()),
+            RevokedKeys::Krl(krl) => is_in_krl(key, krl.path()).map_err(|e| e.within(path.display()))?,
         };
         if revoked {
             return Err(Error::new(
@@ -156,20 +157,23 @@ pub fn verify(policy: &Policy, signatures: &[String], message: &[u8]) -> Result<
         Kind::NamespaceWrong => 2,
         _ => 1,
     };
-    let mut nearest: Option<Error> = None;
+    let mut nearest: Option<(u8, Error)> = None;
     for signature in signatures {
-        match policy.check(signature, message) {
-            Ok(accepted) => return Ok(accepted),
-            Err(e) if e.kind.exit_code() != 3 => return Err(e),
-            Err(e) => {
-                log::debug!("signature not accepted: {e}");
-                if nearest.as_ref().is_none_or(|n| rank(e.kind) > rank(n.kind)) {
-                    nearest = Some(e);
-                }
-            }
+        let (rank, error) = match parse(signature) {
+            Ok(signature) => match policy.check(&signature, message) {
+                Ok(accepted) => return Ok(accepted),
+                Err(e) if e.kind.exit_code() != 3 => return Err(e),
+                Err(e) => (rank(e.kind), e),
+            },
+            // rubbish beside a real signature says nothing
+            Err(e) => (0, e),
+        };
+        log::debug!("signature not accepted: {error}");
+        if nearest.as_ref().is_none_or(|(n, _)| rank > *n) {
+            nearest = Some((rank, error));
         }
     }
-    Err(nearest.unwrap_or_else(|| {
+    Err(nearest.map(|(_, error)| error).unwrap_or_else(|| {
         Error::new(Kind::SignatureMissing, "the bundle is not signed")
             .hint("ask its publisher to sign it: isar-template sign --key KEY BUNDLE")
     }))
@@ -177,8 +181,7 @@ pub fn verify(policy: &Policy, signatures: &[String], message: &[u8]) -> Result<
 
 /// Checks that a signature is one over these bytes and for our purpose, whoever made it; returns its key's fingerprint.
 pub fn check_form(text: &str, message: &[u8]) -> Result<String> {
-    let signature = SshSig::from_pem(text)
-        .map_err(|e| Error::new(Kind::SignatureWrong, format!("the signature does not parse: {e}")))?;
+    let signature = parse(text)?;
     let key = PublicKey::new(signature.public_key().clone(), "");
     let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
     if signature.namespace() != NAMESPACE {
@@ -186,6 +189,11 @@ pub fn check_form(text: &str, message: &[u8]) -> Result<String> {
     }
     key.verify(NAMESPACE, message, &signature).map_err(|_| mismatch(&fingerprint))?;
     Ok(fingerprint)
+}
+
+fn parse(text: &str) -> Result<SshSig> {
+    SshSig::from_pem(text)
+        .map_err(|e| Error::new(Kind::SignatureWrong, format!("the signature does not parse: {e}")))
 }
 
 fn wrong_namespace(signature: &SshSig) -> Error {
@@ -202,20 +210,34 @@ fn mismatch(fingerprint: &str) -> Error {
         .hint("the image index was altered after it was signed, or the signature belongs to another bundle")
 }
 
+impl Revocation {
+    fn read(path: &Path) -> Result<Self> {
+        let bytes = signers::read_limited("revocation file", path, MAX_REVOCATION)?;
+        let keys = if bytes.starts_with(KRL_MAGIC) {
+            let mut copy = tempfile::NamedTempFile::new().doing("creating", std::env::temp_dir())?;
+            copy.write_all(&bytes).doing("writing", copy.path())?;
+            RevokedKeys::Krl(copy)
+        } else {
+            let list = parse_keys(&String::from_utf8_lossy(&bytes));
+            RevokedKeys::List(list.map_err(|e| e.within(path.display()))?)
+        };
+        Ok(Revocation { path: path.to_path_buf(), keys })
+    }
+}
+
 /// One public key a line.
-fn is_listed(key: &PublicKey, list: &str) -> Result<bool> {
+fn parse_keys(list: &str) -> Result<Vec<PublicKey>> {
+    let mut keys = Vec::new();
     for (at, line) in list.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let listed = PublicKey::from_openssh(line)
-            .map_err(|e| Error::usage(format!("revocation file line {}: key does not parse: {e}", at + 1)))?;
-        if listed.key_data() == key.key_data() {
-            return Ok(true);
-        }
+        keys.push(PublicKey::from_openssh(line).map_err(|e| {
+            Error::usage(format!("revocation file line {}: key does not parse: {e}", at + 1))
+        })?);
     }
-    Ok(false)
+    Ok(keys)
 }
 
 /// Asks the real `ssh-keygen`, the authority on its own binary format.
@@ -238,17 +260,23 @@ fn is_in_krl(key: &PublicKey, krl: &Path) -> Result<bool> {
     if said.contains("REVOKED") {
         return Ok(true);
     }
-    Err(Error::usage(format!(
-        "revocation list '{}' cannot be read: {}",
-        krl.display(),
-        String::from_utf8_lossy(&out.stderr).trim()
-    )))
+    let said = String::from_utf8_lossy(&out.stderr).trim().replace(&krl.display().to_string(), "it");
+    Err(Error::usage(format!("the revocation list cannot be read: {said}")))
 }
 
 fn ssh_keygen() -> Command {
     let mut command = Command::new("ssh-keygen");
     command.env("LC_ALL", "C");
     command
+}
+
+/// A child inherits which signals are blocked; one that asks for a passphrase has to hear of Ctrl-C.
+fn spawn_unblocked(command: &mut Command) -> std::io::Result<std::process::Child> {
+    let blocked = SigSet::thread_get_mask()?;
+    SigSet::empty().thread_set_mask()?;
+    let child = command.spawn();
+    blocked.thread_set_mask()?;
+    child
 }
 
 fn no_ssh_keygen(e: std::io::Error) -> Error {
@@ -262,14 +290,14 @@ pub fn sign(key: &Path, message: &[u8]) -> Result<String> {
         return Err(Error::usage(format!("signing key '{}' does not exist", key.display()))
             .hint("make one with: ssh-keygen -t ed25519 -f KEY"));
     }
-    let mut child = ssh_keygen()
+    let mut command = ssh_keygen();
+    command
         .args(["-Y", "sign", "-q", "-n", NAMESPACE, "-f"])
         .arg(key)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(no_ssh_keygen)?;
+        .stderr(Stdio::piped());
+    let mut child = spawn_unblocked(&mut command).map_err(no_ssh_keygen)?;
     if let Some(mut stdin) = child.stdin.take() {
         // a child that ends early says why on stderr; a broken pipe adds nothing to that
         let _ = stdin.write_all(message);

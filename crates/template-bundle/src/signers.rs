@@ -5,6 +5,8 @@
 //! The format of `ssh-keygen(1)`, ALLOWED SIGNERS, as git and kas use it: principals, options, key. Certificate
 //! authorities are not supported; such lines are left out with a warning.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -12,7 +14,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use ssh_key::PublicKey;
 
-use crate::error::{Error, IoContext, Kind, Result};
+use crate::error::{Error, Kind, Result};
 
 /// Far more keys than a company hands out.
 const MAX_SIZE: u64 = 4 << 20;
@@ -67,18 +69,23 @@ impl Signer {
 
 /// Reads a file.
 pub fn read(path: &Path) -> Result<Vec<Signer>> {
-    let meta = std::fs::metadata(path).map_err(|e| {
-        Error::usage(format!("reading allowed signers: {}: {e}", path.display()))
-            .hint("give the file with --allowed-signers; it has lines like: identity ssh-ed25519 AAAA…")
+    let bytes = read_limited("allowed signers", path, MAX_SIZE).map_err(|e| {
+        e.hint("give the file with --allowed-signers; it has lines like: identity ssh-ed25519 AAAA…")
     })?;
-    if meta.len() > MAX_SIZE {
-        return Err(Error::usage(format!(
-            "allowed signers file '{}' is larger than {MAX_SIZE} bytes",
-            path.display()
-        )));
-    }
-    let text = std::fs::read_to_string(path).doing("reading allowed signers", path)?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Error::usage(format!("allowed signers: {}: it is no text", path.display())))?;
     parse(&text).map_err(|e| e.within(path.display()))
+}
+
+/// Reads a file, or a pipe, that a user names.
+pub(crate) fn read_limited(what: &str, path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let wrong = |e: std::io::Error| Error::usage(format!("reading {what}: {}: {e}", path.display()));
+    let mut bytes = Vec::new();
+    File::open(path).map_err(wrong)?.take(limit + 1).read_to_end(&mut bytes).map_err(wrong)?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::usage(format!("{what} '{}' is larger than {limit} bytes", path.display())));
+    }
+    Ok(bytes)
 }
 
 /// Parses the text of a file.

@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::bytes::Bytes;
 use crate::digest::Digest;
 use crate::error::{Error, IoContext, Kind, Result};
+use crate::manifest::Part;
+use crate::scan::WHITEOUT;
 
 /// Longest line: a path and a link target of 4 KiB each, and all extended attributes, base64 encoded.
 const MAX_LINE: u64 = 1 << 20;
@@ -223,6 +225,9 @@ impl Checker {
                 if *major > 0xfff || *minor > 0xf_ffff {
                     return Err(Error::damaged("device number out of range"));
                 }
+                if matches!(entry.node, Node::CharDevice { major: 0, minor: 0 }) {
+                    return Err(Error::damaged("is a device by which overlayfs marks deletions"));
+                }
             }
             Node::Fifo => {}
         }
@@ -286,6 +291,45 @@ fn check_holes(size: u64, holes: &[(u64, u64)]) -> Result<()> {
 }
 
 impl Toc {
+    /// Refuses what would make another tree of it than was packed.
+    pub fn check_part(&self, part: Part) -> Result<()> {
+        let whiteout = |e: &&Entry| {
+            let at = e.path.0.iter().rposition(|c| *c == b'/').map_or(0, |at| at + 1);
+            e.path.0[at..].starts_with(WHITEOUT.as_bytes())
+        };
+        match self.entries.iter().find(whiteout) {
+            Some(entry) if part == Part::Base => Err(Error::damaged(format!(
+                "entry '{}' is a whiteout outside of a finish layer",
+                entry.path.display()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks what is to be written as readers will: a bundle that nobody can read must not be made.
+    pub fn check_writable(&self) -> Result<()> {
+        let mut checker = Checker::default();
+        let mut line = Vec::new();
+        for entry in &self.entries {
+            let refuse = |why: &str| {
+                Err(Error::new(Kind::Refused, format!("cannot be packed: {why}"))
+                    .hint("remove the file, or what is special about it"))
+            };
+            if let Err(e) = checker.check(entry) {
+                return refuse(&e.message);
+            }
+            line.clear();
+            let size = serde_json::to_writer(&mut line, entry).map(|()| line.len() as u64 + 1);
+            if !size.is_ok_and(|size| size <= MAX_LINE) {
+                return refuse(&format!(
+                    "entry '{}' has more metadata than {MAX_LINE} bytes",
+                    entry.path.display()
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Writes the table, compressed.
     pub fn write(&self, out: impl Write) -> Result<()> {
         let doing =

@@ -67,7 +67,7 @@ pub fn write(
     out: impl Write,
     progress: &Advance,
 ) -> Result<Written> {
-    let frames = cut(&entries)?;
+    let frames = cut(&entries, u64::MAX)?;
     let mut out = Hashing::new(out);
     let mut diff_id = Hasher::default();
     let mut lengths = Vec::with_capacity(frames.len());
@@ -190,7 +190,7 @@ pub fn read(
     sink: &dyn Sink,
     progress: &Advance,
 ) -> Result<()> {
-    let frames = cut(&toc.entries)?;
+    let frames = cut(&toc.entries, toc.frames.iter().map(|(_, raw)| raw).sum())?;
     if frames.len() != toc.frames.len() || frames.iter().zip(&toc.frames).any(|(f, (_, raw))| f.len != *raw) {
         return Err(Error::damaged("the table of contents declares other frames than its entries have"));
     }

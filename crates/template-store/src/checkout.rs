@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -41,14 +42,14 @@ pub fn materialize(
     target: &Path,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let parent = match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    // an empty directory may be named by a link, or be the current one
+    let target = &target.canonicalize().unwrap_or_else(|_| target.to_path_buf());
+    let parent = parent_of(target);
     let mut prefix = OsString::from(".");
     prefix.push(target.file_name().unwrap_or_default());
     prefix.push(".");
     let temp = tempfile::Builder::new().prefix(&prefix).tempdir_in(parent).doing("creating", parent)?;
+    node::forget_acl(temp.path())?;
     progress.begin(what, entries.iter().map(|(e, _)| e.size()).sum());
     fill(entries, temp.path(), progress)?;
     // the time and mode of the top were set before, a rename does not change them
@@ -61,10 +62,19 @@ pub fn materialize(
     Ok(())
 }
 
+fn parent_of(target: &Path) -> &Path {
+    target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Refuses a target that holds something.
 pub fn check_target(target: &Path) -> Result<()> {
     match fs::read_dir(target) {
         Ok(mut dir) => match dir.next() {
+            None if is_mount_point(target)? => Err(Error::usage(format!(
+                "'{}' is a mount point, which a finished tree cannot replace",
+                target.display()
+            ))
+            .hint("give a directory below it")),
             None => Ok(()),
             Some(_) => Err(Error::usage(format!("directory '{}' is not empty", target.display()))
                 .hint("give a directory that does not exist, or an empty one")),
@@ -80,6 +90,12 @@ pub fn check_target(target: &Path) -> Result<()> {
         }
         Err(e) => Err(Error::io("reading", target, e)),
     }
+}
+
+fn is_mount_point(dir: &Path) -> Result<bool> {
+    let dir = dir.canonicalize().doing("reading", dir)?;
+    let device = |path: &Path| fs::metadata(path).map(|m| m.dev()).doing("reading", path);
+    Ok(device(&dir)? != device(parent_of(&dir))?)
 }
 
 fn fill(entries: &[(Entry, PathBuf)], root: &Path, progress: &dyn Progress) -> Result<()> {

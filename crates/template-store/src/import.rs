@@ -18,20 +18,24 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use template_bundle::bundle::Bundle;
 use template_bundle::digest::Hasher;
 use template_bundle::error::IoContext;
-use template_bundle::manifest::{Component, Tree};
+use template_bundle::manifest::{Component, Part, Tree};
 use template_bundle::pack::Progress;
 use template_bundle::scan::WHITEOUT;
+use template_bundle::signature::Accepted;
 use template_bundle::toc::{Entry, Node};
 use template_bundle::tree::Sink;
 use template_bundle::{Digest, Error, Kind, Result};
 
 use crate::node;
-use crate::store::{Record, Store, Stored, sync_dir, write_file};
+use crate::scratch::Scratch;
+use crate::store::{Record, Store, Stored, make_dirs, sync_dir, write_file};
 
 /// What an import did.
 pub struct Imported {
     /// The template as it is in the store now.
     pub stored: Stored,
+    /// The signature that was accepted this time.
+    pub accepted: Accepted,
     /// It was there already.
     pub present: bool,
     /// The name and version meant this template before.
@@ -42,7 +46,7 @@ pub struct Imported {
     pub bytes_shared: u64,
 }
 
-/// Imports a verified bundle.
+/// Imports a verified bundle: everything aside first, and names only when all of it is verified and synced.
 pub fn import(
     store: &Store,
     bundle: &Bundle,
@@ -51,22 +55,80 @@ pub fn import(
 ) -> Result<Imported> {
     let accepted = bundle
         .accepted
-        .as_ref()
+        .clone()
         .ok_or_else(|| Error::new(Kind::Internal, "a bundle that was not verified cannot be imported"))?;
-    let lock = store.lock_import(&bundle.digest)?;
-    let old = store.get_ref(&bundle.manifest.name, &bundle.manifest.template_version)?;
-    let replaced = old.filter(|old| *old != bundle.digest);
-    if let Some(stored) = store.get(&bundle.digest)? {
-        store.set_ref(&bundle.manifest, &bundle.digest)?;
-        return Ok(Imported { stored, present: true, replaced, bytes_written: 0, bytes_shared: 0 });
-    }
-    let mut counts = Counts::default();
+    let mut told = false;
+    let _lock = store.lock_import(&bundle.digest, &mut || {
+        if !std::mem::replace(&mut told, true) {
+            progress.begin("waiting for another import of the same template", 0);
+        }
+        progress.advance(0)
+    })?;
+    let replaced = check_name(store, bundle, &accepted)?;
+    // what is damaged is made again
+    let known = sound(store.get(&bundle.digest))?;
+    let mut making = Making {
+        store,
+        scratch: store.scratch()?,
+        trees: vec![],
+        files: HashMap::new(),
+        counts: Counts::default(),
+    };
     for component in &bundle.manifest.components {
-        import_tree(store, bundle, component, &component.tree, false, progress, &mut counts)?;
-        if let Some(finish) = &component.finish {
-            import_tree(store, bundle, component, finish, true, progress, &mut counts)?;
+        for (part, tree) in component.parts() {
+            making.tree(bundle, component, part, tree, progress)?;
         }
     }
+    let present = known.is_some() && making.trees.is_empty();
+    let counts = making.finish()?;
+    let stored = match known {
+        Some(stored) => stored,
+        None => record(store, bundle, &accepted, imported_at)?,
+    };
+    store.set_ref(&bundle.manifest, &bundle.digest)?;
+    Ok(Imported {
+        stored,
+        accepted,
+        present,
+        replaced,
+        bytes_written: counts.written,
+        bytes_shared: counts.shared,
+    })
+}
+
+/// What the store has, if that is not damaged.
+fn sound<T>(found: Result<Option<T>>) -> Result<Option<T>> {
+    match found {
+        Err(e) if e.kind == Kind::Damaged => {
+            log::warn!("{e}");
+            Ok(None)
+        }
+        other => other,
+    }
+}
+
+/// What the name and version mean until now. A name belongs to who was the first to sign it.
+fn check_name(store: &Store, bundle: &Bundle, accepted: &Accepted) -> Result<Option<Digest>> {
+    let (name, version) = (&bundle.manifest.name, &bundle.manifest.template_version);
+    let old = sound(store.get_ref(name, version))?.filter(|old| *old != bundle.digest);
+    if let Some(old) = old
+        && let Some(stored) = sound(store.get(&old))?
+        && stored.record.signer != accepted.identity
+    {
+        return Err(Error::new(
+            Kind::Refused,
+            format!(
+                "'{name}:{version}' in the store is signed by '{}', this bundle by '{}'",
+                stored.record.signer, accepted.identity
+            ),
+        )
+        .hint("give templates of different publishers different names, or keep them in different stores"));
+    }
+    Ok(old)
+}
+
+/// Notes the template. The record comes last: a template without it is not there.
+fn record(store: &Store, bundle: &Bundle, accepted: &Accepted, imported_at: &str) -> Result<Stored> {
     let record = Record {
         version: 1,
         digest: bundle.digest,
@@ -75,9 +137,8 @@ pub fn import(
         imported: imported_at.to_string(),
     };
     let dir = store.template_dir(&bundle.digest);
-    fs::create_dir_all(&dir).doing("creating", &dir)?;
+    make_dirs(&dir)?;
     let json = serde_json::to_vec_pretty(&record).map_err(|e| Error::new(Kind::Internal, e.to_string()))?;
-    // the record comes last: a template without it is not there
     for (name, content) in [
         ("index.json", &bundle.index_bytes),
         ("manifest.json", &bundle.manifest_bytes),
@@ -86,16 +147,7 @@ pub fn import(
         write_file(&store.tmp(), &dir.join(name), content)?;
     }
     sync_dir(&store.path().join("templates"))?;
-    store.set_ref(&bundle.manifest, &bundle.digest)?;
-    drop(lock);
-    let stored = Stored { record, manifest: bundle.manifest.clone() };
-    Ok(Imported {
-        stored,
-        present: false,
-        replaced,
-        bytes_written: counts.written,
-        bytes_shared: counts.shared,
-    })
+    Ok(Stored { record, manifest: bundle.manifest.clone() })
 }
 
 #[derive(Default)]
@@ -104,68 +156,103 @@ struct Counts {
     shared: u64,
 }
 
-fn import_tree(
-    store: &Store,
-    bundle: &Bundle,
-    component: &Component,
-    tree: &Tree,
-    finish: bool,
-    progress: &dyn Progress,
-    counts: &mut Counts,
-) -> Result<()> {
-    let target = store.tree_dir(tree);
-    if target.exists() {
-        log::info!("component '{}' is in the store already", component.name);
-        return Ok(());
-    }
-    let toc = bundle.toc(component, tree)?;
-    progress.begin(&component.name, tree.raw_size);
-    let scratch = store.scratch()?;
-    let root = scratch.path().join("tree/root");
-    fs::create_dir_all(&root).doing("creating", &root)?;
+/// A tree that was made aside.
+struct Made {
+    path: PathBuf,
+    part: Part,
+    tree: Tree,
+}
 
-    let builder = Builder { store, root: &root, state: Mutex::default() };
-    for entry in &toc.entries {
-        match entry.node {
-            Node::Directory if !entry.path.0.is_empty() => node::make_dir(&node::path(&root, entry))?,
-            Node::File { size: 0, .. } if finish && whiteout_of(entry).is_some() => {}
-            // an empty file has no content that would come by
-            Node::File { size: 0, .. } => builder.file(0, entry, &[])?,
-            _ => node::make_special(&root, entry)?,
-        }
-    }
-    if finish {
-        make_whiteouts(&root, &toc.entries)?;
-    }
-    bundle.read_tree(component, tree, &toc, false, &builder, &|n| progress.advance(n))?;
-    for entry in &toc.entries {
-        if let Node::Hardlink { target } = &entry.node {
-            let path = node::path(&root, entry);
-            fs::hard_link(root.join(target.as_path()), &path).doing("linking", &path)?;
-        }
-    }
-    // what is made in a directory changes its time, so innermost first
-    for entry in toc.entries.iter().rev().filter(|e| e.node == Node::Directory) {
-        node::set_metadata(&node::path(&root, entry), entry)?;
-    }
-    let toc_path = scratch.path().join("tree/toc");
-    let out = io::BufWriter::new(File::create(&toc_path).doing("creating", &toc_path)?);
-    bundle.copy_toc(tree, out)?;
+/// Trees that are made aside, and the files in them that will be objects.
+struct Making<'a> {
+    store: &'a Store,
+    scratch: Scratch,
+    trees: Vec<Made>,
+    files: HashMap<Digest, PathBuf>,
+    counts: Counts,
+}
 
-    sync_filesystem(scratch.path())?;
-    let new = builder.finish();
-    counts.written += new.written;
-    counts.shared += new.shared;
-    for (key, path) in &new.objects {
-        name_object(store, key, path)?;
+impl Making<'_> {
+    fn tree(
+        &mut self,
+        bundle: &Bundle,
+        component: &Component,
+        part: Part,
+        tree: &Tree,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let target = self.store.tree_dir(part, tree);
+        let made = |made: &Made| self.store.tree_dir(made.part, &made.tree) == target;
+        if self.store.has_tree(part, tree) || self.trees.iter().any(made) {
+            log::info!("component '{}' is in the store already", component.name);
+            return bundle.check_presence(component, tree);
+        }
+        let (toc, toc_bytes) = bundle.toc_and_bytes(component, part, tree)?;
+        progress.begin(&component.name, tree.raw_size);
+        let path = self.scratch.path().join(self.trees.len().to_string());
+        let root = path.join("root");
+        fs::create_dir_all(&root).doing("creating", &root)?;
+
+        let builder = Builder { store: self.store, root: &root, made: &self.files, state: Mutex::default() };
+        for entry in &toc.entries {
+            match entry.node {
+                Node::Directory if !entry.path.0.is_empty() => node::make_dir(&node::path(&root, entry))?,
+                Node::File { size: 0, .. } if part == Part::Finish && whiteout_of(entry).is_some() => {}
+                // an empty file has no content that would come by
+                Node::File { size: 0, .. } => builder.file(0, entry, &[])?,
+                _ => node::make_special(&root, entry)?,
+            }
+        }
+        if part == Part::Finish {
+            make_whiteouts(&root, &toc.entries)?;
+        }
+        bundle.read_tree(component, tree, &toc, false, &builder, &|n| progress.advance(n))?;
+        for entry in &toc.entries {
+            if let Node::Hardlink { target } = &entry.node {
+                let path = node::path(&root, entry);
+                fs::hard_link(root.join(target.as_path()), &path).doing("linking", &path)?;
+            }
+        }
+        // what is made in a directory changes its time, so innermost first
+        for entry in toc.entries.iter().rev().filter(|e| e.node == Node::Directory) {
+            node::set_metadata(&node::path(&root, entry), entry)?;
+        }
+        let toc_path = path.join("toc");
+        fs::write(&toc_path, toc_bytes).doing("writing", &toc_path)?;
+        let state = builder.state.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        self.counts.written += state.written;
+        self.counts.shared += state.shared;
+        self.files.extend(state.new);
+        self.trees.push(Made { path, part, tree: tree.clone() });
+        Ok(())
     }
-    match fs::rename(scratch.path().join("tree"), &target) {
-        Ok(()) => {}
-        // another template with the same component was imported meanwhile
-        Err(e) if matches!(e.raw_os_error(), Some(nix::libc::ENOTEMPTY | nix::libc::EEXIST)) => {}
-        Err(e) => return Err(Error::io("naming tree", target, e)),
+
+    /// Gives everything its name, now that all of it was found good.
+    fn finish(self) -> Result<Counts> {
+        if self.trees.is_empty() {
+            return Ok(self.counts);
+        }
+        sync_filesystem(self.scratch.path())?;
+        for (key, path) in &self.files {
+            name_object(self.store, key, path)?;
+        }
+        for Made { path, part, tree } in &self.trees {
+            let target = self.store.tree_dir(*part, tree);
+            match fs::rename(path, &target) {
+                Err(e) if matches!(e.raw_os_error(), Some(nix::libc::ENOTEMPTY | nix::libc::EEXIST)) => {
+                    if self.store.has_tree(*part, tree) {
+                        // another template with the same component was imported meanwhile
+                        continue;
+                    }
+                    fs::rename(&target, path.with_extension("damaged")).doing("setting aside", &target)?;
+                    fs::rename(path, &target).doing("naming tree", &target)?;
+                }
+                other => other.doing("naming tree", &target)?,
+            }
+        }
+        sync_filesystem(self.store.path())?;
+        Ok(self.counts)
     }
-    sync_filesystem(store.path())
 }
 
 /// The path that a whiteout of an OCI layer removes.
@@ -194,7 +281,7 @@ fn sync_filesystem(path: &Path) -> Result<()> {
 fn name_object(store: &Store, key: &Digest, path: &Path) -> Result<()> {
     let object = store.object(key);
     if let Some(dir) = object.parent() {
-        fs::create_dir_all(dir).doing("creating", dir)?;
+        make_dirs(dir)?;
     }
     match fs::hard_link(path, &object) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(Error::io("naming object", object, e)),
@@ -226,6 +313,8 @@ fn object_key(entry: &Entry) -> Option<Digest> {
 struct Builder<'a> {
     store: &'a Store,
     root: &'a Path,
+    /// Files of the trees before this one, which have no names as objects yet.
+    made: &'a HashMap<Digest, PathBuf>,
     state: Mutex<State>,
 }
 
@@ -235,14 +324,8 @@ struct State {
     open: HashMap<usize, File>,
     /// Keys that this tree has used: an inode serves one path of a tree.
     used: HashSet<Digest>,
-    /// Files to be named as objects.
+    /// Files that will be objects.
     new: Vec<(Digest, PathBuf)>,
-    written: u64,
-    shared: u64,
-}
-
-struct New {
-    objects: Vec<(Digest, PathBuf)>,
     written: u64,
     shared: u64,
 }
@@ -252,28 +335,26 @@ impl Builder<'_> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn finish(self) -> New {
-        let state = self.state.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-        New { objects: state.new, written: state.written, shared: state.shared }
-    }
-
     /// Claims the key of an entry for this tree; none if another path has it.
     fn claim(&self, entry: &Entry) -> Option<Digest> {
         object_key(entry).filter(|key| self.state().used.insert(*key))
     }
 
-    /// Links an object that the store has.
+    /// Links a file that the store or an earlier tree has.
     fn link(&self, key: &Digest, path: &Path, entry: &Entry) -> Result<bool> {
-        match fs::hard_link(self.store.object(key), path) {
-            Ok(()) => {
-                self.state().shared += entry.size();
-                Ok(true)
+        for source in [Some(&self.store.object(key)), self.made.get(key)].into_iter().flatten() {
+            match fs::hard_link(source, path) {
+                Ok(()) => {
+                    self.state().shared += entry.size();
+                    return Ok(true);
+                }
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                // an inode has a limited number of links
+                Err(e) if e.raw_os_error() == Some(Errno::EMLINK as i32) => {}
+                Err(e) => return Err(Error::io("linking", path, e)),
             }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-            // an inode has a limited number of links
-            Err(e) if e.raw_os_error() == Some(Errno::EMLINK as i32) => Ok(false),
-            Err(e) => Err(Error::io("linking", path, e)),
         }
+        Ok(false)
     }
 
     fn complete(&self, path: PathBuf, entry: &Entry, key: Option<Digest>) -> Result<()> {
@@ -322,14 +403,12 @@ impl Sink for Builder<'_> {
         self.state().open.remove(&index);
         let path = node::path(self.root, entry);
         let key = self.claim(entry);
-        if let Some(key) = &key
-            && self.store.object(key).exists()
-        {
-            fs::remove_file(&path).doing("removing", &path)?;
-            if self.link(key, &path, entry)? {
-                return Ok(());
+        if let Some(key) = &key {
+            // what was written serves where there is nothing to link, so it goes last
+            let linked = path.with_file_name(format!(".wh.{}", key.hex()));
+            if self.link(key, &linked, entry)? {
+                return fs::rename(&linked, &path).doing("linking", &path);
             }
-            return Err(Error::io("linking", path, "the object vanished meanwhile"));
         }
         self.complete(path, entry, key)
     }

@@ -53,6 +53,19 @@ pub fn make_special(root: &Path, entry: &Entry) -> Result<()> {
     set_metadata(&path, entry)
 }
 
+/// Takes away what a new directory has inherited, so that nothing made in it inherits it: access control lists of the
+/// place are not those of the tree.
+pub fn forget_acl(dir: &Path) -> Result<()> {
+    for name in ["system.posix_acl_default", "system.posix_acl_access"] {
+        match xattr::remove(dir, name) {
+            Ok(()) => {}
+            Err(e) if matches!(e.raw_os_error(), Some(nix::libc::ENODATA | nix::libc::EOPNOTSUPP)) => {}
+            Err(e) => return Err(Error::io("removing the access control list of", dir, e)),
+        }
+    }
+    Ok(())
+}
+
 /// Creates a file to be filled.
 pub fn make_file(path: &Path) -> Result<File> {
     File::options().write(true).create_new(true).mode(0o600).open(path).doing("creating", path)

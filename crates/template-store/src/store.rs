@@ -3,14 +3,13 @@
 //! # Opening the store and finding templates in it
 
 use std::fs::{self, File};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use template_bundle::error::IoContext;
-use template_bundle::manifest::{Component, TemplateManifest, Tree};
+use template_bundle::manifest::{Component, Part, TemplateManifest, Tree};
 use template_bundle::names;
 use template_bundle::toc::{Entry, Toc};
 use template_bundle::{Digest, Error, Kind, Result};
@@ -19,6 +18,10 @@ use crate::scratch;
 
 /// The layout that is written and read.
 const FORMAT: &str = "isar-template store 0\n";
+
+/// What a store consists of, and who may enter it: trees hold files of all users, and setuid ones.
+const DIRECTORIES: [(&str, u32); 5] =
+    [("templates", 0o755), ("refs", 0o755), ("trees", 0o700), ("objects", 0o700), ("tmp", 0o700)];
 
 /// A store on disk.
 pub struct Store {
@@ -73,20 +76,21 @@ impl Store {
     /// Opens a store, making it if it is not there.
     pub fn create(path: &Path) -> Result<Store> {
         require_root("making or changing the store")?;
-        fs::create_dir_all(path).doing("creating store", path)?;
-        for (dir, mode) in
-            [("templates", 0o755), ("refs", 0o755), ("trees", 0o700), ("objects", 0o700), ("tmp", 0o700)]
-        {
-            let dir = path.join(dir);
+        make_dirs(path)?;
+        if !path.join("format").exists() {
+            refuse_foreign(path)?;
+        }
+        for (name, mode) in DIRECTORIES {
+            let dir = path.join(name);
             match fs::DirBuilder::new().mode(mode).create(&dir) {
                 Ok(()) => {}
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => check_dir(&dir, mode)?,
                 Err(e) => return Err(Error::io("creating store", dir, e)),
             }
         }
         let format = path.join("format");
         if !format.exists() {
-            write_file(path, &format, FORMAT.as_bytes())?;
+            write_file(&path.join("tmp"), &format, FORMAT.as_bytes())?;
         }
         Store::open(path)
     }
@@ -106,11 +110,11 @@ impl Store {
                 ),
             )
             .hint("use a helper of the version that made it, or another --store")),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 Err(Error::new(Kind::NotFound, format!("there is no store at '{}'", path.display()))
                     .hint("import makes one; --store or ISAR_TEMPLATE_STORE names another place"))
             }
-            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
                 Err(Error::new(Kind::Privilege, format!("reading store '{}': {e}", path.display()))
                     .hint("run it with sudo"))
             }
@@ -131,8 +135,13 @@ impl Store {
         self.path.join("templates").join(digest.hex())
     }
 
-    pub(crate) fn tree_dir(&self, tree: &Tree) -> PathBuf {
-        self.path.join("trees").join(tree.toc_digest.hex())
+    /// The same table of contents makes another tree of a finish layer, where whiteouts have a meaning.
+    pub(crate) fn tree_dir(&self, part: Part, tree: &Tree) -> PathBuf {
+        let suffix = match part {
+            Part::Base => "",
+            Part::Finish => "-finish",
+        };
+        self.path.join("trees").join(format!("{}{suffix}", tree.toc_digest.hex()))
     }
 
     pub(crate) fn object(&self, key: &Digest) -> PathBuf {
@@ -146,18 +155,21 @@ impl Store {
         scratch::Scratch::new(&self.tmp())
     }
 
-    /// Waits until nobody else imports this template.
-    pub(crate) fn lock_import(&self, digest: &Digest) -> Result<Flock<File>> {
-        let path = self.template_dir(digest).with_extension("lock");
-        let file =
-            File::options().create(true).truncate(false).write(true).open(&path).doing("locking", &path)?;
-        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| Error::io("locking", path, e))
+    /// Waits until nobody else imports this template. `waiting` is called now and then, and may end it.
+    pub(crate) fn lock_import(
+        &self,
+        digest: &Digest,
+        waiting: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<scratch::Lock> {
+        scratch::Lock::wait(&self.tmp().join(format!("import-{}.lock", digest.hex())), waiting)
     }
 
     /// Gives a template its name.
     pub(crate) fn set_ref(&self, manifest: &TemplateManifest, digest: &Digest) -> Result<()> {
-        let dir = self.path.join("refs").join(&manifest.name);
-        fs::create_dir_all(&dir).doing("creating", &dir)?;
+        let refs = self.path.join("refs");
+        let dir = refs.join(&manifest.name);
+        make_dirs(&dir)?;
+        sync_dir(&refs)?;
         write_file(&self.tmp(), &dir.join(&manifest.template_version), format!("{digest}\n").as_bytes())
     }
 
@@ -165,8 +177,11 @@ impl Store {
     pub fn get_ref(&self, name: &str, version: &str) -> Result<Option<Digest>> {
         let path = self.path.join("refs").join(name).join(version);
         match fs::read_to_string(&path) {
-            Ok(text) => text.trim().parse().map(Some).map_err(|e: Error| e.within(path.display())),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Ok(text) => text.trim().parse().map(Some).map_err(|_| {
+                Error::damaged(format!("store: '{}' holds no digest", path.display()))
+                    .hint("the store is damaged: remove this file, and import the bundle again")
+            }),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::io("reading", path, e)),
         }
     }
@@ -177,13 +192,14 @@ impl Store {
         let read = |name: &str| fs::read(dir.join(name));
         let record = match read("record.json") {
             Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::io("reading", dir, e)),
         };
         let record: Record = serde_json::from_slice(&record)
             .map_err(|e| Error::damaged(format!("store: {}: {e}", dir.display())))?;
-        let manifest = TemplateManifest::parse(&read("manifest.json").doing("reading", &dir)?)
-            .map_err(|e| e.within(format!("store: {}", dir.display())))?;
+        let bytes = read("manifest.json").map_err(|e| self.unreadable(&dir.join("manifest.json"), e))?;
+        let manifest =
+            TemplateManifest::parse(&bytes).map_err(|e| e.within(format!("store: {}", dir.display())))?;
         Ok(Some(Stored { record, manifest }))
     }
 
@@ -237,29 +253,29 @@ impl Store {
     }
 
     /// The pristine tree. It serves as a lower directory of overlays and must never be written to.
-    pub fn tree_root(&self, tree: &Tree) -> Result<PathBuf> {
-        let root = self.tree_dir(tree).join("root");
+    pub fn tree_root(&self, part: Part, tree: &Tree) -> Result<PathBuf> {
+        let root = self.tree_dir(part, tree).join("root");
         match fs::metadata(&root) {
             Ok(_) => Ok(root),
-            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
-                Err(Error::new(Kind::Privilege, format!("reading '{}': {e}", root.display()))
-                    .hint("run it with sudo"))
-            }
-            Err(e) => Err(Error::damaged(format!("the store lacks tree {}: {e}", root.display()))
-                .hint("import the bundle again")),
+            Err(e) => Err(self.unreadable(&root, e)),
         }
     }
 
     /// The trees that make up a component, the uppermost first, as overlayfs wants them; finished unless `raw`.
     pub fn lowers(&self, component: &Component, raw: bool) -> Result<Vec<PathBuf>> {
-        let finish = component.finish.as_ref().filter(|_| !raw);
-        finish.into_iter().chain([&component.tree]).map(|tree| self.tree_root(tree)).collect()
+        let mut lowers: Vec<PathBuf> = component
+            .parts()
+            .filter(|(part, _)| !(raw && *part == Part::Finish))
+            .map(|(part, tree)| self.tree_root(part, tree))
+            .collect::<Result<_>>()?;
+        lowers.reverse();
+        Ok(lowers)
     }
 
     /// The table of contents of a tree.
-    pub fn toc(&self, tree: &Tree) -> Result<Toc> {
-        let path = self.tree_dir(tree).join("toc");
-        let bytes = fs::read(&path).doing("reading", &path)?;
+    pub fn toc(&self, part: Part, tree: &Tree) -> Result<Toc> {
+        let path = self.tree_dir(part, tree).join("toc");
+        let bytes = fs::read(&path).map_err(|e| self.unreadable(&path, e))?;
         let found = Digest::of(&bytes);
         if found != tree.toc_digest {
             return Err(Error::damaged(format!("store: '{}' has digest {found}", path.display()))
@@ -268,19 +284,39 @@ impl Store {
         Toc::read(&bytes[..])
     }
 
+    /// Whether a tree is there with its table of contents. Its files are not looked at.
+    pub(crate) fn has_tree(&self, part: Part, tree: &Tree) -> bool {
+        let dir = self.tree_dir(part, tree);
+        dir.join("root").is_dir()
+            && fs::read(dir.join("toc")).is_ok_and(|bytes| Digest::of(&bytes) == tree.toc_digest)
+    }
+
+    fn unreadable(&self, path: &Path, e: io::Error) -> Error {
+        match e.kind() {
+            io::ErrorKind::PermissionDenied => {
+                Error::new(Kind::Privilege, format!("reading '{}': {e}", path.display()))
+                    .hint("run it with sudo")
+            }
+            io::ErrorKind::NotFound => Error::damaged(format!("the store lacks '{}'", path.display()))
+                .hint("the store is damaged: import the bundle again"),
+            _ => Error::io("reading", path, e),
+        }
+    }
+
     /// The entries of a component; finished unless `raw`.
     pub fn entries(&self, component: &Component, raw: bool) -> Result<Vec<(Entry, PathBuf)>> {
-        let base = self.toc(&component.tree)?;
-        let root = self.tree_root(&component.tree)?;
+        let base = self.toc(Part::Base, &component.tree)?;
+        let root = self.tree_root(Part::Base, &component.tree)?;
         match &component.finish {
             Some(finish) if !raw => {
-                let finish_root = self.tree_root(finish)?;
-                let merged = template_bundle::finish::merge(&base.entries, &self.toc(finish)?.entries)?;
+                let finish_root = self.tree_root(Part::Finish, finish)?;
+                let toc = self.toc(Part::Finish, finish)?;
+                let merged = template_bundle::finish::merge(&base.entries, &toc.entries)?;
                 Ok(merged
                     .into_iter()
-                    .map(|(entry, from)| match from {
-                        template_bundle::finish::From::Base => (entry, root.clone()),
-                        template_bundle::finish::From::Finish => (entry, finish_root.clone()),
+                    .map(|(entry, part)| match part {
+                        Part::Base => (entry, root.clone()),
+                        Part::Finish => (entry, finish_root.clone()),
                     })
                     .collect())
             }
@@ -289,10 +325,43 @@ impl Store {
     }
 }
 
+/// Makes a directory and those above it, for others to enter and not to write to, whatever the umask.
+pub(crate) fn make_dirs(path: &Path) -> Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(path).doing("creating", path)
+}
+
+/// The store must be as closed as it was made: setuid files and files of other users are in it.
+fn check_dir(dir: &Path, mode: u32) -> Result<()> {
+    let meta = fs::symlink_metadata(dir).doing("reading", dir)?;
+    let open = meta.mode() & 0o777 & !mode;
+    if meta.is_dir() && meta.uid() == 0 && open == 0 {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Refused,
+        format!("'{}' of the store is open to other users, or theirs", dir.display()),
+    )
+    .hint(format!("chown root '{0}' && chmod {mode:o} '{0}', if nobody has meddled with it", dir.display())))
+}
+
+/// A directory with something else in it is not taken over.
+fn refuse_foreign(path: &Path) -> Result<()> {
+    let ours = |name: &String| name == "lost+found" || DIRECTORIES.iter().any(|(ours, _)| ours == name);
+    match list_dir(path)?.iter().find(|name| !ours(name)) {
+        None => Ok(()),
+        Some(name) => Err(Error::usage(format!(
+            "'{}' is no store, and not empty: it has '{}'",
+            path.display(),
+            name.escape_debug()
+        ))
+        .hint("give an empty directory, or one that does not exist, with --store")),
+    }
+}
+
 fn list_dir(dir: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
         Err(e) => return Err(Error::io("reading", dir, e)),
     };
     let mut out = Vec::new();

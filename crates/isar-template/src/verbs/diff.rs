@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::json;
 use template_bundle::bundle::Bundle;
 use template_bundle::diff::{Diff, What, files, packages};
-use template_bundle::manifest::{Package, ROOTFS};
+use template_bundle::manifest::{Package, Part, ROOTFS};
 use template_bundle::scan::scan;
 use template_bundle::toc::Entry;
 use template_bundle::tree::{OnDisk, hash_contents};
@@ -76,10 +76,10 @@ fn load(cli: &Cli, opts: &DiffOpts, what: &str) -> Result<Side> {
     let bundle = Bundle::open_unverified(&path)?;
     log::warn!("bundle '{}' is compared without verifying it", path.display());
     let component = bundle.manifest.component(&opts.component)?;
-    let base = bundle.toc(component, &component.tree)?.entries;
+    let base = bundle.toc(component, Part::Base, &component.tree)?.entries;
     let entries = match &component.finish {
         Some(tree) if !opts.raw => {
-            let over = bundle.toc(component, tree)?.entries;
+            let over = bundle.toc(component, Part::Finish, tree)?.entries;
             finish::merge(&base, &over)?.into_iter().map(|(e, _)| e).collect()
         }
         _ => base,

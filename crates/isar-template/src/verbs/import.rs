@@ -32,14 +32,14 @@ pub fn run(cli: &Cli, opts: &ImportOpts) -> Result<u8> {
     let progress = Progress::new(&cli.global, "import");
     let (store, imported) = source::import(cli, &opts.bundle, &opts.trust, &progress)?;
     progress.finish();
-    let record = &imported.stored.record;
+    let (record, accepted) = (&imported.stored.record, &imported.accepted);
     let manifest = &imported.stored.manifest;
     let fields = json!({
         "name": manifest.name,
         "templateVersion": manifest.template_version,
         "digest": record.digest,
-        "signer": record.signer,
-        "fingerprint": record.fingerprint,
+        "signer": accepted.identity,
+        "fingerprint": accepted.fingerprint,
         "nothingToDo": imported.present,
         "replaced": imported.replaced,
         "bytesWritten": imported.bytes_written,
@@ -48,7 +48,7 @@ pub fn run(cli: &Cli, opts: &ImportOpts) -> Result<u8> {
     });
     output::result(cli, fields, |out| {
         let _ = writeln!(out, "{} {}", imported.stored.reference(), record.digest);
-        let _ = writeln!(out, "good signature by '{}' with {}", record.signer, record.fingerprint);
+        let _ = writeln!(out, "good signature by '{}' with {}", accepted.identity, accepted.fingerprint);
         if imported.present {
             let _ = writeln!(out, "nothing to do: it is in the store already");
         } else {

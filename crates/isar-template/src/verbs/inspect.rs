@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use template_bundle::Digest;
 use template_bundle::bundle::Bundle;
 use template_bundle::manifest::TemplateManifest;
-use template_store::Store;
 
 use crate::cli::Cli;
 use crate::{output, source};
@@ -39,7 +38,7 @@ pub fn run(cli: &Cli, opts: &InspectOpts) -> Result<u8> {
         let extra = json!({ "verified": false, "signatures": bundle.signatures.len(), "signer": null });
         return show(cli, opts, &bundle.manifest, &bundle.digest, &signed, extra);
     }
-    let stored = Store::open(&cli.global.store())?.find(&opts.what)?;
+    let stored = source::find_stored(&source::open_store(cli, &opts.what)?, &opts.what)?;
     let record = &stored.record;
     let signed =
         format!("by '{}' with {}, verified at {}", record.signer, record.fingerprint, record.imported);

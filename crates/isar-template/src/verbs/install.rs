@@ -3,7 +3,6 @@
 //! # install: packages on a template
 
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +11,7 @@ use clap::{ArgGroup, Args};
 use serde_json::json;
 use template_bundle::frames::Compression;
 use template_bundle::inroot::InRoot;
+use template_bundle::layout;
 use template_bundle::pack::Progress as _;
 use template_bundle::scan::scan;
 use template_bundle::toc::Entry;
@@ -129,25 +129,13 @@ fn write_product(instance: &Instance, output: &Path, form: &Form, progress: &Pro
             let temp =
                 tempfile::NamedTempFile::new_in(parent).map_err(|e| Error::io("creating", parent, e))?;
             progress.begin("product", entries.iter().map(Entry::size).sum());
-            let out = BufWriter::with_capacity(1 << 20, temp.as_file());
-            tree::write(entries, &OnDisk(merged.path()), *compression, out, &|n| progress.advance(n))?;
-            keep(temp, output)?;
+            let mut out = BufWriter::with_capacity(1 << 20, temp.as_file());
+            tree::write(entries, &OnDisk(merged.path()), *compression, &mut out, &|n| progress.advance(n))?;
+            out.flush().map_err(|e| Error::io("writing", output, e))?;
+            drop(out);
+            layout::keep(temp, output)?;
         }
     }
-    Ok(())
-}
-
-fn keep(temp: tempfile::NamedTempFile, output: &Path) -> Result<()> {
-    let failed = |e: std::io::Error| Error::io("writing", output, e);
-    let file: &File = temp.as_file();
-    { file }.flush().map_err(failed)?;
-    // a product may hold secrets of its own: who may read it is up to the umask
-    let umask = nix::sys::stat::umask(nix::sys::stat::Mode::empty());
-    nix::sys::stat::umask(umask);
-    let mode = 0o666 & !umask.bits();
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode)).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    temp.persist(output).map_err(|e| failed(e.error))?;
     Ok(())
 }
 
