@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
-use crate::layout::{Layout, append};
+use crate::layout::Layout;
 use crate::manifest::{
     ARTIFACT_TYPE, CONFIG_TYPE, Component, NAME, Part, ROOTFS, SIGNATURE_TYPE, SSHSIG_TYPE, TOC_TYPE,
     TemplateManifest, Tree,
@@ -23,6 +23,7 @@ use crate::oci::{
 use crate::signature::{self, Accepted, MAX_SIGNATURE, Policy};
 use crate::toc::Toc;
 use crate::tree::{self, Advance, Expected, Sink};
+use crate::writer::append;
 
 /// More signatures than anybody adds; bounds the work of checking them.
 const MAX_SIGNATURES: usize = 64;

@@ -26,6 +26,7 @@ pub mod signature;
 pub mod signers;
 pub mod toc;
 pub mod tree;
+pub mod writer;
 
 pub use digest::Digest;
 pub use error::{Error, Kind, Result};

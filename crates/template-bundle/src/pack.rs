@@ -18,7 +18,6 @@ use crate::error::{Error, IoContext, Kind, Result};
 use crate::finish;
 use crate::frames::Compression;
 use crate::inroot::InRoot;
-use crate::layout::Writer;
 use crate::manifest::{
     ARTIFACT_TYPE, CONFIG_TYPE, Component, FORMAT_VERSION, NAME, Package, ROOTFS, TemplateManifest, Tree,
 };
@@ -28,6 +27,7 @@ use crate::scan::scan;
 use crate::signature;
 use crate::toc::{Entry, Toc};
 use crate::tree::{self, Advance, Contents, OnDisk};
+use crate::writer::Writer;
 
 /// Largest anchors file.
 const MAX_ANCHORS: u64 = 16 << 20;

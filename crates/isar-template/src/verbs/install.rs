@@ -11,11 +11,11 @@ use clap::{ArgGroup, Args};
 use serde_json::json;
 use template_bundle::frames::Compression;
 use template_bundle::inroot::InRoot;
-use template_bundle::layout;
 use template_bundle::pack::Progress as _;
 use template_bundle::scan::scan;
 use template_bundle::toc::Entry;
 use template_bundle::tree::{self, OnDisk};
+use template_bundle::writer;
 use template_bundle::{Error, finish};
 use template_chroot::apt::{Plan, Transaction};
 use template_chroot::overlay::Merged;
@@ -133,7 +133,7 @@ fn write_product(instance: &Instance, output: &Path, form: &Form, progress: &Pro
             tree::write(entries, &OnDisk(merged.path()), *compression, &mut out, &|n| progress.advance(n))?;
             out.flush().map_err(|e| Error::io("writing", output, e))?;
             drop(out);
-            layout::keep(temp, output)?;
+            writer::keep(temp, output)?;
         }
     }
     Ok(())
