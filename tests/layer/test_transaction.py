@@ -19,11 +19,15 @@ def product(packages="init hello", remove="", keep=False, allow_upgrade=""):
     return Product(packages.split(), remove.split(), keep, allow_upgrade.split())
 
 
-def offered(version="1", sha256="aa"):
+def offered(version="1", sha256="aa", architecture="amd64"):
     return {
-        "Package": "hello", "Version": version, "Architecture": "amd64", "SHA256": sha256,
+        "Package": "hello", "Version": version, "Architecture": architecture, "SHA256": sha256,
         "Filename": "pool/hello.deb",
     }  # fmt: skip
+
+
+def installed(*architectures, version="1"):
+    return [{"package": "hello", "packageVersion": version, "architecture": a} for a in architectures]
 
 
 def arguments(of, repository=()):
@@ -84,6 +88,51 @@ def test_a_package_that_the_template_built_but_did_not_install_is_no_upgrade():
     manifest = {**MANIFEST, "packages": []}
     planned = transaction.plan(product(), manifest, [offered("2", "bb")], "/apt")
     assert "--allow-upgrade" not in planned.arguments
+
+
+@pytest.mark.parametrize("version, how", [("1", "/apt/pool/hello.deb"), ("2", "hello=2"), ("0.9", "hello=0.9")])
+def test_a_package_of_debian_that_the_product_builds_itself_is_replaced(version, how):
+    manifest = {**MANIFEST, "anchors": {"settings": {"ROOTFS_PACKAGES": LISTED}, "selfBuilt": []}}
+    planned = transaction.plan(product("init vim hello"), manifest, [offered(version, "bb")], "/apt")
+    allowed = [] if version == "1" else ["--allow-upgrade", "hello"]
+    assert planned.arguments == ["--add", "init", "--add", "vim", "--add", how, "--auto-remove", *allowed]
+    assert any("'hello'" in note for note in planned.notes)
+
+
+def test_a_record_of_what_was_built_does_not_hide_that_another_version_is_installed():
+    manifest = {**MANIFEST, "packages": installed("amd64", version="0.8")}
+    planned = transaction.plan(product(), manifest, [offered()], "/apt")
+    assert "hello=1" in planned.arguments
+    assert planned.arguments[-2:] == ["--allow-upgrade", "hello"]
+
+
+def test_a_package_that_is_for_all_architectures_now_replaces_the_templates():
+    planned = transaction.plan(product(), MANIFEST, [offered(sha256="bb", architecture="all")], "/apt")
+    assert "hello=1" in planned.arguments
+    assert planned.arguments[-2:] == ["--allow-upgrade", "hello"]
+    assert "'hello' 1 of amd64 becomes that of all, which this build made" in planned.notes
+
+
+def test_a_package_of_another_architecture_is_no_replacement():
+    planned = transaction.plan(product(), MANIFEST, [offered("2", "bb", "i386")], "/apt")
+    assert "--allow-upgrade" not in planned.arguments
+    assert planned.notes == ["not listed by this image: vim"]
+
+
+def test_of_a_package_of_two_architectures_the_right_one_is_replaced():
+    manifest = {**MANIFEST, "packages": installed("amd64", "i386")}
+    planned = transaction.plan(product("init hello hello:i386"), manifest, [offered("2", "bb", "i386")], "/apt")
+    assert planned.arguments[:6] == ["--add", "init", "--add", "hello", "--add", "hello:i386=2"]
+
+
+def test_a_version_in_the_list_of_packages_is_no_part_of_the_name():
+    listed = {"settings": {"ROOTFS_PACKAGES": "init vim=2 less/stable hello=1"}, "selfBuilt": [HELLO]}
+    manifest = {**MANIFEST, "anchors": listed}
+    assert transaction.plan(product("init=3 hello=1.1"), manifest, [], "/apt").arguments == [
+        "--add", "init=3", "--add", "hello=1.1", "--mark-auto", "vim", "--mark-auto", "less", "--auto-remove",
+    ]  # fmt: skip
+    planned = transaction.plan(product("init vim less hello=1"), manifest, [offered("2", "bb")], "/apt")
+    assert planned.arguments[6:8] == ["--add", "hello=2"]
 
 
 def test_a_template_without_anchors_loses_nothing():

@@ -3,10 +3,12 @@
 """Decide what the helper is to install into and remove from a template for one product."""
 
 import os
+import re
 from collections import namedtuple
 
 Product = namedtuple("Product", "packages remove keep allow_upgrade")
 Transaction = namedtuple("Transaction", "arguments notes")
+Replacement = namedtuple("Replacement", "name package request is_other_version note")
 
 
 def plan(product, manifest, offered, repository):
@@ -17,76 +19,82 @@ def plan(product, manifest, offered, repository):
     """
     settings = (manifest.get("anchors") or {}).get("settings") or {}
     listed = _unique((settings.get("ROOTFS_PACKAGES") or "").split())
-    wanted = set(product.packages) | set(product.remove)
-    dropped = [] if product.keep else [package for package in listed if package not in wanted]
+    wanted = {bare_name(package) for package in (*product.packages, *product.remove)}
+    dropped = [] if product.keep else [name for name in map(bare_name, listed) if name not in wanted]
     arguments, notes = [], []
 
-    rebuilt, told = _replace_self_built(manifest, offered, repository, {*dropped, *product.remove})
-    notes += told
+    going = {*dropped, *map(bare_name, product.remove)}
+    replacements = [r for r in _replace(manifest, offered, repository) if r.name not in going]
+    notes += [replacement.note for replacement in replacements]
+    requests = {replacement.name: replacement.request for replacement in replacements}
     for package in _unique(product.packages):
-        arguments += ["--add", rebuilt.pop(package, package)]
+        arguments += ["--add", requests.pop(bare_name(package), package)]
     # the others were installed because something needs them
-    for replacement in rebuilt.values():
-        arguments += ["--add", replacement]
+    for request in requests.values():
+        arguments += ["--add", request]
     for package in _unique(product.remove):
         arguments += ["--remove", package]
     if not product.keep:
-        for package in dropped:
+        for package in _unique(dropped):
             arguments += ["--mark-auto", package]
         if dropped:
-            notes.append(f"not listed by this image: {' '.join(dropped)}")
+            notes.append(f"not listed by this image: {' '.join(_unique(dropped))}")
         arguments.append("--auto-remove")
     elif product.remove:
         notes.append("TEMPLATE_KEEP is set: packages that only removed ones needed stay")
-    for package in _unique([*product.allow_upgrade, *_other_versions(manifest, offered)]):
+    other_versions = [r.package for r in replacements if r.is_other_version]
+    for package in _unique([*product.allow_upgrade, *other_versions]):
         arguments += ["--allow-upgrade", package]
     return Transaction(arguments, notes)
 
 
-def _replace_self_built(manifest, offered, repository, going):
-    """Package -> how to ask for the product's own build of what the template built and installed too.
+def bare_name(package):
+    """The name in an entry of ROOTFS_PACKAGES, which may be NAME=VERSION or NAME/SUITE for apt."""
+    return re.split("[=/]", package, maxsplit=1)[0]
 
-    apt takes a package of the same version for the installed one, so that is named by its file.
+
+def _replace(manifest, offered, repository):
+    """How to ask for the product's own build of each package that the template has installed.
+
+    What the product builds wins over what the template has, as it does in a full build, where
+    Isar gives its own repository the highest priority.
     """
-    replacements, notes = {}, []
-    for stanza, built in _built_by_both(manifest, offered):
-        name = stanza["Package"]
-        if name in going or stanza["SHA256"] == built["sha256"]:
-            continue
-        if stanza["Version"] != built["version"]:
-            replacements[name] = f"{name}={stanza['Version']}"
-            notes.append(f"'{name}' {built['version']} becomes {stanza['Version']}, which this build made")
-        else:
-            replacements[name] = os.path.join(repository, stanza["Filename"])
-            notes.append(
-                f"'{name}' was built again at version {stanza['Version']} and differs from the "
-                "template's: it is installed again"
-            )
-    return replacements, notes
-
-
-def _other_versions(manifest, offered):
-    return [
-        stanza["Package"]
-        for stanza, built in _built_by_both(manifest, offered)
-        if stanza["Version"] != built["version"]
-    ]
-
-
-def _built_by_both(manifest, offered):
-    """Pairs of a package of the product and its record in the template, where that installed it."""
-    known = {
-        (package.get("package"), package.get("architecture")): package
-        for package in (manifest.get("anchors") or {}).get("selfBuilt") or ()
+    built = {
+        (record.get("package"), record.get("sha256")): record
+        for record in (manifest.get("anchors") or {}).get("selfBuilt") or ()
     }
-    installed = {
-        (package.get("package"), package.get("architecture"))
-        for package in manifest.get("packages") or ()
-    }
+    installed = {}
+    for package in manifest.get("packages") or ():
+        installed.setdefault(package.get("package"), []).append(package)
     for stanza in offered:
-        key = (stanza["Package"], stanza["Architecture"])
-        if key in known and key in installed:
-            yield stanza, known[key]
+        package, version = stanza["Package"], stanza["Version"]
+        there = [p for p in installed.get(package, ()) if _same_place(p, stanza)]
+        if not there:
+            continue
+        name = package if len(installed[package]) == 1 else f"{package}:{stanza['Architecture']}"
+        has, arch = there[0].get("packageVersion"), there[0].get("architecture")
+        if has == version and arch == stanza["Architecture"]:
+            if (package, stanza["SHA256"]) in built:
+                continue
+            # apt takes a package of the same version for the installed one, so that is named by its file
+            yield Replacement(
+                name, package, os.path.join(repository, stanza["Filename"]), False,
+                f"'{name}' was built again at version {version} and differs from the template's: "
+                "it is installed again",
+            )  # fmt: skip
+        else:
+            was = has if has != version else f"{has} of {arch}"
+            now = version if has != version else f"that of {stanza['Architecture']}"
+            yield Replacement(
+                name, package, f"{name}={version}", True,
+                f"'{name}' {was} becomes {now}, which this build made",
+            )  # fmt: skip
+
+
+def _same_place(package, stanza):
+    """Whether one takes the place of the other: packages of two architectures may be there side by side."""
+    architectures = {package.get("architecture"), stanza["Architecture"]}
+    return len(architectures) == 1 or "all" in architectures
 
 
 def _unique(words):
