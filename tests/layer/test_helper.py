@@ -65,3 +65,35 @@ def test_a_crash_shows_the_last_line(output):
 def test_success_without_a_result_is_a_failure():
     with pytest.raises(helper.HelperError, match="exit code 0"):
         helper.parse_result("import", 0, "")
+
+
+@pytest.mark.parametrize("value, expected", [(None, False), ("", False), ("0", False), ("1", True), ("Yes", True), ("no", False)])
+def test_truth_is_bitbakes(value, expected):
+    assert helper.is_true(value) is expected
+
+
+def test_proxies_of_the_configuration_win_over_those_of_the_environment(store):
+    caller = Environment(http_proxy="http://caller", HTTPS_PROXY="http://caller")
+    d = store({"http_proxy": "http://configured", "no_proxy": "localhost", "BB_ORIGENV": caller})
+    assert helper.proxies(d) == {
+        "http_proxy": "http://configured", "no_proxy": "localhost", "HTTPS_PROXY": "http://caller",
+    }  # fmt: skip
+
+
+def test_without_network_every_proxy_is_dead(store):
+    d = store({"BB_NO_NETWORK": "1", "http_proxy": "http://configured", "no_proxy": "*", "BB_ORIGENV": Environment()})
+    proxies = helper.proxies(d)
+    assert {proxies[name] for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ftp_proxy")} == {helper.DEAD_PROXY}
+    assert proxies["no_proxy"] == proxies["NO_PROXY"] == ""
+
+
+def test_the_program_runs_with_these_proxies(store, monkeypatch):
+    commands = []
+    monkeypatch.setattr(helper.subprocess, "Popen", lambda command, **_: commands.append(command))
+    helper.run_privileged(store({"http_proxy": "http://configured", "BB_ORIGENV": Environment(SSH_AUTH_SOCK="/agent")}), ["true"])
+    assert {"http_proxy=http://configured", "SSH_AUTH_SOCK=/agent"} < set(commands[0])
+
+
+@pytest.mark.parametrize("multiconfig, target", [("", "image"), ("default", "image"), ("own", "mc:own:image")])
+def test_a_target_is_named_as_on_the_command_line(store, multiconfig, target):
+    assert helper.target(store({"BB_CURRENT_MC": multiconfig}), "image") == target

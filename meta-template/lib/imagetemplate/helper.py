@@ -12,7 +12,10 @@ import tempfile
 NAME = "isar-template"
 # tasks run with whatever environment bitbake filtered; root gets this one, and the proxies
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
+PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
+# Isar's, so that whatever tries the network nevertheless fails at once
+DEAD_PROXY = "http://this.should.fail:4242"
+TRUE = ("1", "y", "yes", "true")
 PROGRESS = re.compile(r"(\d{1,3})%$")
 
 
@@ -21,7 +24,14 @@ class HelperError(Exception):
 
     def __init__(self, message, hint=None, kind=None):
         super().__init__(f"{message}\n{hint}" if hint else message)
+        self.message = message
+        self.hint = hint
         self.kind = kind
+
+
+def is_true(value):
+    """What bitbake takes for true, as bb.utils.to_boolean does."""
+    return (value or "").strip().lower() in TRUE
 
 
 def original_environment(d):
@@ -54,14 +64,29 @@ def _is_program(path):
     return os.path.isabs(path) and os.path.isfile(path) and os.access(path, os.X_OK)
 
 
+def target(d, recipe):
+    """A recipe of the current multiconfig, as bitbake's command line names it."""
+    multiconfig = d.getVar("BB_CURRENT_MC")
+    return f"mc:{multiconfig}:{recipe}" if multiconfig and multiconfig != "default" else recipe
+
+
+def proxies(d):
+    """The proxies as bitbake's fetcher sees them: those of the configuration, then of its caller."""
+    names = [*PROXIES, *(name.upper() for name in PROXIES)]
+    if is_true(d.getVar("BB_NO_NETWORK")):
+        return {name: "" if name.lower() == "no_proxy" else DEAD_PROXY for name in names}
+    original = original_environment(d)
+    found = {name: d.getVar(name) or original(name) for name in names}
+    return {name: value for name, value in found.items() if value}
+
+
 def run_privileged(d, argv, **options):
     """Start `argv` as root in a known environment; returns the Popen object."""
     environment = {"PATH": PATH, "HOME": "/root", "LC_ALL": "C.UTF-8"}
-    original = original_environment(d)
-    for name in ("SSH_AUTH_SOCK", *PROXIES, *(proxy.upper() for proxy in PROXIES)):
-        value = original(name)
-        if value:
-            environment[name] = value
+    agent = d.getVar("SSH_AUTH_SOCK") or original_environment(d)("SSH_AUTH_SOCK")
+    if agent:
+        environment["SSH_AUTH_SOCK"] = agent
+    environment.update(proxies(d))
     settings = [f"{name}={value}" for name, value in environment.items()]
     return subprocess.Popen(["sudo", "-n", "--", "/usr/bin/env", "-i", *settings, *argv], **options)
 
