@@ -4,14 +4,40 @@
 #
 # Deploys an image as a template as well: for images, in mode 'produce'.
 
-TEMPLATE_DEPLOY_DIR ?= "${DEPLOY_DIR}/template"
 TEMPLATE_BUNDLE = "${TEMPLATE_NAME}-${TEMPLATE_VERSION}"
 TEMPLATE_WORKDIR = "${WORKDIR}/template"
 
 python () {
+    from imagetemplate import release, settings
     if d.getVar('TEMPLATE_MODE') != 'produce':
-        bb.fatal("an image recipe has to set TEMPLATE_MODE before it inherits image")
+        bb.fatal("%s sets TEMPLATE_MODE too late: an image recipe has to set it before it inherits image" % d.getVar('PN'))
+    if d.getVar('PN') != d.getVar('BPN'):
+        # the SDK of an image is no template
+        bb.build.deltask('do_template_pack', d)
+        return
+    try:
+        settings.check_release(d)
+    except settings.SettingsError as error:
+        # other images may be fine
+        raise bb.parse.SkipRecipe(str(error))
+    for path in release.key_files(d.getVar('TEMPLATE_SIGNING_KEY')):
+        bb.parse.mark_dependency(d, path)
 }
+
+def template_describe(d, what):
+    from imagetemplate import release, settings
+    try:
+        if what == 'key':
+            return release.describe_key(d.getVar('TEMPLATE_SIGNING_KEY'))
+        return release.describe_settings(d)
+    except settings.SettingsError as error:
+        bb.fatal(str(error))
+
+# what the bundle records and who signs it, by content
+TEMPLATE_SETTINGS = "${@template_describe(d, 'settings')}"
+TEMPLATE_SETTINGS[vardepvalue] = "${TEMPLATE_SETTINGS}"
+TEMPLATE_SIGNER = "${@template_describe(d, 'key')}"
+TEMPLATE_SIGNER[vardepvalue] = "${TEMPLATE_SIGNER}"
 
 do_template_pack[depends] += " \
     ${@bb.utils.contains('TEMPLATE_COMPONENTS', 'buildchroot-target', 'sbuild-chroot-target:do_build', '', d)} \
@@ -20,20 +46,25 @@ do_template_pack[depends] += " \
     ${@bb.utils.contains('TEMPLATE_COMPONENTS', 'bootstrap-host', 'bootstrap-host:do_build', '', d)} \
     isar-apt:do_cache_config \
     "
-# where things are changes neither what is packed nor whether it has to be packed again
-do_template_pack[vardepsexclude] += "BBLAYERS BB_TASKDEPDATA BB_CURRENT_MC TEMPLATE_DEPLOY_DIR TEMPLATE_WORKDIR \
-    TEMPLATE_SIGNING_KEY TEMPLATE_STORE_DIR REPO_ISAR_DIR DEPLOY_DIR_BOOTSTRAP SCHROOT_TARGET_DIR SCHROOT_HOST_DIR"
+# when the root filesystem comes from sstate, nothing else has filled isar-apt
+do_template_pack[deptask] = "do_deploy_deb"
+do_template_pack[rdeptask] = "do_deploy_deb"
+# bitbake sees neither python modules nor what they read; where things are is no reason to pack again
+do_template_pack[vardeps] += "TEMPLATE_NAME TEMPLATE_VERSION TEMPLATE_COMPONENTS TEMPLATE_SETTINGS TEMPLATE_SIGNER"
+do_template_pack[file-checksums] += "${LAYERDIR_template}/lib/imagetemplate/*.py:True ${TEMPLATE_LAYERS}:True"
 do_template_pack[root_cleandirs] = "${TEMPLATE_WORKDIR}"
 do_template_pack[dirs] = "${TEMPLATE_DEPLOY_DIR}"
 do_template_pack[network] = "${TASK_USE_SUDO}"
 do_template_pack[doc] = "Packs the image and what belongs to it into a bundle, and deploys it"
 python do_template_pack() {
-    from imagetemplate import helper, produce
+    from imagetemplate import helper, produce, release
     try:
         progress = bb.progress.ProgressHandler(d)
-        report = produce.pack(d, bb.utils.lockfile, bb.utils.unlockfile, progress.update)
-    except (helper.HelperError, produce.ProduceError) as error:
+        report, warnings = produce.pack(d, bb.utils.lockfile, bb.utils.unlockfile, progress.update)
+    except (helper.HelperError, produce.ProduceError, release.ClaimError) as error:
         bb.fatal(str(error))
+    for warning in warnings:
+        bb.warn(warning)
     bb.plain(report)
 }
 addtask template_pack after do_rootfs_install before do_build

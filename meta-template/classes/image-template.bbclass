@@ -2,7 +2,7 @@
 #
 # SPDX-License-Identifier: MIT
 #
-# The switch: checks TEMPLATE_MODE and brings in the class of the mode.
+# The switch: checks TEMPLATE_MODE and brings in the class that images get in it.
 
 TEMPLATE_CLASS_produce = "image-template-produce"
 TEMPLATE_CLASS_consume = "image-template-consume"
@@ -11,6 +11,11 @@ TEMPLATE_CLASS = "${@d.getVar('TEMPLATE_CLASS_' + d.getVar('TEMPLATE_MODE')) or 
 # image.bbclass inherits these after rootfs.bbclass, so what they define replaces what is there;
 # only images inherit them, and those read the mode as the recipe has it.
 IMAGE_CLASSES:append = " ${TEMPLATE_CLASS}"
+
+# as local.conf or the multiconfig has it, whatever a recipe says later
+TEMPLATE_CONFIGURED_MODE := "${TEMPLATE_MODE}"
+TEMPLATE_CONFIGURED_SOURCE := "${TEMPLATE_SOURCE}"
+TEMPLATE_CONFIGURED_DIGEST := "${TEMPLATE_DIGEST}"
 
 addhandler template_check_settings
 template_check_settings[eventmask] = "bb.event.ConfigParsed"
@@ -25,4 +30,26 @@ python template_check_settings() {
     if d.getVar('TEMPLATE_MODE') == 'consume':
         for variant in ('target', 'host'):
             d.setVar('PREFERRED_PROVIDER_bootstrap-' + variant, 'template-bootstrap-' + variant)
+}
+
+python () {
+    if bb.data.inherits_class('image', d):
+        from imagetemplate import settings
+        configured = {name: d.getVar(name.replace('TEMPLATE_', 'TEMPLATE_CONFIGURED_'))
+                      for name in ('TEMPLATE_MODE', *settings.SHARED)}
+        try:
+            settings.check_image(d, configured)
+        except settings.SettingsError as error:
+            bb.fatal(str(error))
+}
+
+# What layers are like is hashed from a file, which is written before any hash is made.
+TEMPLATE_LAYERS = "${TMPDIR}/template/layers.json"
+
+addhandler template_describe_layers
+template_describe_layers[eventmask] = "bb.event.BuildStarted"
+python template_describe_layers() {
+    if d.getVar('TEMPLATE_MODE') == 'produce':
+        from imagetemplate import anchors
+        anchors.write_layers(d)
 }

@@ -105,9 +105,28 @@ class Build:
         with open(os.path.join(self.work(recipe), "temp", f"log.{task}"), encoding="utf-8", errors="replace") as file:
             return file.read()
 
+    def variables(self, recipe, *names):
+        """Values of variables as a recipe has them."""
+        text = self.run(f"bitbake -e mc:{MULTICONFIG}:{recipe}")
+        values = dict(re.findall(r'^(\w+)="(.*)"$', text, re.MULTILINE))
+        return {name: values[name] for name in names}
+
     def signatures(self, recipe):
         """Every task's signature, as bitbake computes them without building anything."""
         self.bitbake(f"-S none -S lockedsigs mc:{MULTICONFIG}:{recipe}")
         path = os.path.join(self.path, "locked-sigs.inc")
         with open(path, encoding="utf-8") as file:
             return file.read()
+
+    def signatures_with(self, settings, recipe):
+        """The same for a configuration with more settings, as a set of lines 'recipe:task:hash'."""
+        path = os.path.join(self.path, "conf", "local.conf")
+        with open(path, encoding="utf-8") as file:
+            usual = file.read()
+        self.configure(f"{settings}\n")
+        try:
+            lines = self.signatures(recipe).splitlines()
+        finally:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(usual)
+        return {line.strip(" \\") for line in lines if line.count(":") == 2}

@@ -24,6 +24,10 @@ def test_mode_off_changes_no_task_signature(workspace):
     "settings, message",
     [
         ('TEMPLATE_MODE = "on"', "unknown value 'on', known are: off, produce, consume"),
+        (
+            'TEMPLATE_MODE = "produce"\nTEMPLATE_SIGNING_KEY = "none"\nTEMPLATE_STORE_DIR = "store"',
+            "TEMPLATE_STORE_DIR is not an absolute path: 'store'",
+        ),
         ('TEMPLATE_MODE = "derive"', "'derive' is not supported yet"),
         ('TEMPLATE_MODE = "produce"', "needs TEMPLATE_SIGNING_KEY"),
         ('TEMPLATE_MODE = "consume"', "needs TEMPLATE_SOURCE"),

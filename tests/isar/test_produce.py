@@ -3,12 +3,15 @@
 """What a platform's build publishes."""
 
 import json
+import os
 import subprocess
 
 import pytest
 
 import schemas
 from workspace import IDENTITY
+
+IMAGE = "isar-image-base"
 
 
 def helper(workspace, *arguments):
@@ -54,6 +57,33 @@ def test_anchors_name_the_layers_but_not_ours(manifest, workspace):
     ).stdout.strip()
     assert layers["core"]["tree"] == tree
     assert not layers["core"]["dirty"]
+
+
+def test_a_new_release_is_packed_again_and_nothing_else(producer):
+    def differing(settings):
+        return [line.split(":")[1] for line in producer.signatures_with(settings, IMAGE) - before]
+
+    before = producer.signatures_with("", IMAGE)
+    for settings in ('TEMPLATE_VERSION = "1.1"', 'TEMPLATE_SIGNING_KEY = "none"', 'TEMPLATE_COMPONENTS = "rootfs"'):
+        assert sorted(differing(settings)) == ["do_build", "do_template_pack"], settings
+    for settings in ('TEMPLATE_DEPLOY_DIR = "/elsewhere"', 'TEMPLATE_STORE_DIR = "/elsewhere"'):
+        assert not differing(settings), settings
+
+
+def test_a_commit_of_a_layer_is_packed_again(producer, workspace):
+    before = producer.signatures_with("", IMAGE)
+    changed = os.path.join(workspace.isar, "meta", "changed")
+    workspace.run(f"touch {changed}", check=True)
+    try:
+        after = producer.signatures_with("", IMAGE)
+    finally:
+        os.unlink(changed)
+    assert sorted(line.split(":")[1] for line in after - before) == ["do_build", "do_template_pack"]
+
+
+def test_the_bundle_names_the_image_that_it_is_of(producer):
+    with open(producer.deployed("template/platform-1.0.tar.owner"), encoding="utf-8") as file:
+        assert json.load(file)["image"] == IMAGE
 
 
 def test_anchors_have_task_signatures_and_self_built_packages(manifest, producer):

@@ -123,3 +123,37 @@ def test_self_built_packages_are_found_in_the_sstate_of_their_recipe(tmp_path):
             "taskHash": "abcdef",
         }
     ]
+
+
+def test_what_bitbake_leaves_behind_is_no_change(layer, tmp_path, monkeypatch):
+    before = anchors.describe_layer(str(layer))
+    (layer / "lib" / "__pycache__").mkdir(parents=True)
+    (layer / "lib" / "__pycache__" / "module.pyc").write_text("")
+    assert anchors.describe_layer(str(layer)) == before
+    (layer / "lib" / "module.py").write_text("")
+    assert anchors.describe_layer(str(layer))["dirty"]
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    plain = make_layer(tmp_path / "meta-plain")
+    before = anchors.describe_layer(str(plain))
+    (plain / "__pycache__").mkdir()
+    (plain / "__pycache__" / "module.pyc").write_text("")
+    assert anchors.describe_layer(str(plain)) == before
+
+
+def test_layers_are_found_however_they_are_written(store, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    d = store({"BBLAYERS": "/a/ ~/b /home/me//meta-template/ /c", "LAYERDIR_template": "/home/me/meta-template"})
+    assert anchors.base_layers(d) == ["/a", "/home/me/b", "/c"]
+
+
+def test_the_state_of_layers_is_written_when_it_changes(store, layer, tmp_path):
+    path = tmp_path / "tmp" / "layers.json"
+    d = store({"BBLAYERS": str(layer), "LAYERDIR_template": "/ours", "TEMPLATE_LAYERS": str(path)})
+    anchors.write_layers(d)
+    assert anchors.read_layers(d) == [anchors.describe_layer(str(layer))]
+    os.utime(path, (0, 0))
+    anchors.write_layers(d)
+    assert path.stat().st_mtime == 0, "bitbake would hash it again"
+    (layer / "new.bb").write_text("new")
+    anchors.write_layers(d)
+    assert anchors.read_layers(d)[0]["dirty"]

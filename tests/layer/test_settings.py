@@ -20,6 +20,7 @@ def produce(program, tmp_path):
         "TEMPLATE_SIGNING_KEY": str(key),
         "TEMPLATE_COMPONENTS": "rootfs bootstrap",
         "TEMPLATE_HELPER": program,
+        "TEMPLATE_STORE_DIR": "/store",
     }
 
 
@@ -37,6 +38,7 @@ def consume(program, tmp_path):
         "TEMPLATE_ALLOWED_SIGNERS": str(signers),
         "TEMPLATE_IDENTITY": "platform@example.org",
         "TEMPLATE_HELPER": program,
+        "TEMPLATE_STORE_DIR": "/store",
     }
 
 
@@ -74,6 +76,8 @@ def test_derive_is_refused(store):
         ({"TEMPLATE_SIGNING_KEY": "/no/key"}, "TEMPLATE_SIGNING_KEY is not a file: '/no/key'"),
         ({"TEMPLATE_COMPONENTS": "rootfs sdk"}, "TEMPLATE_COMPONENTS has the unknown value 'sdk'"),
         ({"TEMPLATE_COMPONENTS": "bootstrap"}, "TEMPLATE_COMPONENTS lacks 'rootfs'"),
+        ({"TEMPLATE_STORE_DIR": "store"}, "TEMPLATE_STORE_DIR is not an absolute path: 'store'"),
+        ({"TEMPLATE_STORE_DIR": ""}, "TEMPLATE_STORE_DIR is not an absolute path: ''"),
         ({"TEMPLATE_HELPER": "/no/helper"}, "TEMPLATE_HELPER is not a program's absolute path: '/no/helper'"),
     ],
 )
@@ -108,3 +112,61 @@ def test_consume_errors(store, consume, change, message):
 def test_https_is_accepted_with_digest_and_checksum(store, consume):
     values = {**consume, "TEMPLATE_SOURCE": "https://host/b.tar", "TEMPLATE_DIGEST": DIGEST}
     settings.check(store(values, {("TEMPLATE_SOURCE", "sha256sum"): "0" * 64}))
+
+
+def configured(values):
+    return {name: values.get(name) for name in ("TEMPLATE_MODE", *settings.SHARED)}
+
+
+def test_an_image_may_have_the_mode_of_its_configuration_or_none(store, produce, consume):
+    settings.check_image(store(produce), configured(produce))
+    settings.check_image(store(consume), configured(consume))
+    settings.check_image(store({**consume, "TEMPLATE_MODE": "off"}), configured(consume))
+    settings.check_image(store({"TEMPLATE_MODE": "off"}), {"TEMPLATE_MODE": "off"})
+
+
+@pytest.mark.parametrize("mode", ["off", "produce"])
+def test_an_image_cannot_switch_itself_on(store, consume, mode):
+    with pytest.raises(settings.SettingsError) as error:
+        settings.check_image(store({**consume, "PN": "image"}), {**configured(consume), "TEMPLATE_MODE": mode})
+    assert str(error.value).startswith(
+        f"image sets TEMPLATE_MODE = 'consume', but the configuration has '{mode}': a recipe can only switch itself 'off'"
+    )
+
+
+@pytest.mark.parametrize("name", ["TEMPLATE_SOURCE", "TEMPLATE_DIGEST"])
+def test_an_image_cannot_have_a_template_of_its_own(store, consume, name):
+    with pytest.raises(settings.SettingsError, match=f"image sets {name} = 'own'.*on one template"):
+        settings.check_image(store({**consume, "PN": "image", name: "own"}), configured(consume))
+
+
+def test_settings_of_an_image_are_checked_as_well(store, produce):
+    with pytest.raises(settings.SettingsError, match="unknown value 'sdk'"):
+        settings.check_image(store({**produce, "TEMPLATE_COMPONENTS": "sdk"}), configured(produce))
+
+
+@pytest.mark.parametrize("name", ["platform", "a", "base-platform_1.2", "c++", "x" * 100])
+@pytest.mark.parametrize("version", ["1.0", "1", "2026.1-rc1"])
+def test_names_that_the_helper_takes(store, name, version):
+    settings.check_release(store({"TEMPLATE_NAME": name, "TEMPLATE_VERSION": version}))
+
+
+@pytest.mark.parametrize(
+    "name, version, message",
+    [
+        ("", "1.0", 'set for example: TEMPLATE_NAME = "platform"'),
+        ("a b", "1.0", "TEMPLATE_NAME is not a template name: 'a b'"),
+        ("-a", "1.0", "TEMPLATE_NAME is not"),
+        ("a/b", "1.0", "TEMPLATE_NAME is not"),
+        ("x" * 101, "1.0", "TEMPLATE_NAME is not"),
+        ("a\n", "1.0", "TEMPLATE_NAME is not"),
+        ("a", "", "TEMPLATE_VERSION is not a template version: ''"),
+        ("a", "1.0+git", 'set for example: TEMPLATE_VERSION = "1.0"'),
+        ("a", "1.0~rc1", "TEMPLATE_VERSION is not"),
+        ("a", "1.0-rootfs", "TEMPLATE_VERSION ends in '-rootfs'"),
+    ],
+)
+def test_names_that_it_does_not_take(store, name, version, message):
+    with pytest.raises(settings.SettingsError) as error:
+        settings.check_release(store({"TEMPLATE_NAME": name, "TEMPLATE_VERSION": version}))
+    assert message in str(error.value)

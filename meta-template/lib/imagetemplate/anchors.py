@@ -4,6 +4,7 @@
 
 import glob
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -44,23 +45,34 @@ SETTINGS = (
     "THIRD_PARTY_APT_KEYS",
 )
 
+# bitbake leaves these behind in layers that have python modules
+NOISE = "__pycache__"
+
 
 def collect(d, layers, taskdepdata, repository):
-    """The anchors of the image that `d` describes, ready to be written as JSON."""
+    """The anchors of the image that `d` describes, ready to be written as JSON.
+
+    `layers` is what describe_layers() says, `repository` the packages that the build made.
+    """
     multiconfig = d.getVar("BB_CURRENT_MC")
     stored = collect_tasks(taskdepdata, multiconfig, STORED_HASH)
-    settings = {name: d.getVar(name) for name in SETTINGS}
     return {
         "version": VERSION,
         "distro": d.getVar("DISTRO"),
         "codename": d.getVar("BASE_DISTRO_CODENAME"),
         "architecture": d.getVar("DISTRO_ARCH"),
         "machine": d.getVar("MACHINE"),
-        "layers": [describe_layer(layer) for layer in layers],
-        "settings": {name: value for name, value in settings.items() if value is not None},
+        "layers": layers,
+        "settings": collect_settings(d),
         "tasks": collect_tasks(taskdepdata, multiconfig, TASK_HASH),
         "selfBuilt": collect_self_built(stored, d.getVar("SSTATE_DIR"), repository),
     }
+
+
+def collect_settings(d):
+    """Those of SETTINGS that are set, with their values."""
+    settings = {name: d.getVar(name) for name in SETTINGS}
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def collect_tasks(taskdepdata, multiconfig, which):
@@ -122,11 +134,59 @@ def _deb_digests(sstate):
                 yield _sha256(tar.extractfile(member)).hexdigest()
 
 
+def unrecorded(repository, self_built):
+    """Names of packages of the repository that collect_self_built() found no recipe for."""
+    known = {record["sha256"] for record in self_built}
+    return sorted({package["Package"] for package in repository if package["SHA256"] not in known})
+
+
+def base_layers(d):
+    """Paths of all layers but this one, which is no anchor: its version is checked instead."""
+    ours = normalise_layer(d.getVar("LAYERDIR_template"))
+    layers = map(normalise_layer, d.getVar("BBLAYERS").split())
+    return [path for path in layers if path != ours]
+
+
+def normalise_layer(path):
+    """A path of BBLAYERS as bitbake uses it."""
+    return os.path.normpath(os.path.expanduser(path))
+
+
+def describe_layers(d):
+    """What describe_layer() says of each layer that a template is anchored to."""
+    return [describe_layer(path) for path in base_layers(d)]
+
+
+def write_layers(d):
+    """Put the state of the layers where tasks hash it and read it.
+
+    It changes while bitbake keeps what it parsed, and may not change under a running build; so it is
+    a file, written when a build begins, and not a variable. An unchanged one is left alone.
+    """
+    path = d.getVar("TEMPLATE_LAYERS")
+    text = json.dumps(describe_layers(d), indent=1)
+    try:
+        with open(path, encoding="utf-8") as file:
+            if file.read() == text:
+                return
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(f"{path}.new", path)
+
+
+def read_layers(d):
+    """What write_layers() wrote."""
+    with open(d.getVar("TEMPLATE_LAYERS"), encoding="utf-8") as file:
+        return json.load(file)
+
+
 def describe_layer(path):
     """Name, commit, tree and dirtiness of the layer at `path`."""
     with open(os.path.join(path, "conf", "layer.conf"), encoding="utf-8") as file:
         collection = COLLECTION.search(file.read())
-    name = collection.group(1) if collection else os.path.basename(path.rstrip("/"))
+    name = collection.group(1) if collection else os.path.basename(path)
     try:
         commit, tree, dirty = _describe_git(path)
     except (OSError, subprocess.CalledProcessError):
@@ -134,10 +194,14 @@ def describe_layer(path):
     return {"name": name, "commit": commit, "tree": tree, "dirty": dirty}
 
 
+# with untracked files, but without noise that is not ignored
+_PATHS = (".", f":(exclude,glob)**/{NOISE}/**")
+
+
 def _describe_git(path):
     prefix = _git(path, "rev-parse", "--show-prefix")
     commit = _git(path, "rev-parse", "HEAD")
-    dirty = bool(_git(path, "status", "--porcelain", "--", "."))
+    dirty = bool(_git(path, "status", "--porcelain", "--", *_PATHS))
     if dirty:
         return commit, _write_tree(path, prefix), True
     tree = f"HEAD:{prefix.rstrip('/')}" if prefix else "HEAD^{tree}"
@@ -155,7 +219,7 @@ def _write_tree(path, prefix):
         }
         os.mkdir(environment["GIT_OBJECT_DIRECTORY"])
         _git(path, "read-tree", "HEAD", **environment)
-        _git(path, "add", "--all", "--", ".", **environment)
+        _git(path, "add", "--all", "--", *_PATHS, **environment)
         whole = _git(path, "write-tree", **environment)
         if not prefix:
             return whole
@@ -179,7 +243,7 @@ def _hash_content(path):
     """A digest over names, kinds and contents of a layer that is in no git repository."""
     digest = hashlib.sha256()
     for folder, folders, files in os.walk(path):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if name != NOISE)
         for name in sorted(files):
             full = os.path.join(folder, name)
             digest.update(os.path.relpath(full, path).encode(errors="surrogateescape") + b"\0")

@@ -3,12 +3,14 @@
 """Stage the components of an image's template and have the helper pack them."""
 
 import contextlib
+import errno
 import json
 import os
 import shlex
+import shutil
 import subprocess
 
-from . import anchors, helper, repository
+from . import anchors, helper, release, repository
 
 # a log that every package build adds to, and downloads, which Isar's sstate object leaves out as well
 CHROOT_NOISE = ("tmp/dpkg_common.log", "tmp/dpkg_common.log.lock", "var/cache/apt/archives")
@@ -19,39 +21,41 @@ class ProduceError(Exception):
 
 
 def pack(d, lock, unlock, progress=None):
-    """Make the bundle in the deploy folder; returns what its publisher should read.
+    """Make the bundle in the deploy folder; returns what its publisher should read, and warnings.
 
     `lock` and `unlock` are those of bb.utils.
     """
+    bundle = f"{d.getVar('TEMPLATE_BUNDLE')}.tar"
+    deployed = os.path.join(d.getVar("TEMPLATE_DEPLOY_DIR"), bundle)
+    release.claim(d, deployed)
     work = d.getVar("TEMPLATE_WORKDIR")
     staged = os.path.join(work, "components")
     os.makedirs(staged, exist_ok=True)
     tasks = d.getVar("BB_TASKDEPDATA", False)
-    apt = os.path.join(d.getVar("REPO_ISAR_DIR"), d.getVar("DISTRO"))
+    # others go on adding to it: what is described is what is packed
+    apt = os.path.join(staged, "isar-apt")
+    with _locked(os.path.join(d.getVar("REPO_ISAR_DIR"), "isar.lock"), lock, unlock):
+        _stage_tree(d, os.path.join(d.getVar("REPO_ISAR_DIR"), d.getVar("DISTRO")), apt)
 
     components = []
     for component in d.getVar("TEMPLATE_COMPONENTS").split():
         path = os.path.join(staged, component)
         if component == "rootfs":
             _stage_rootfs(d, tasks, path)
-        elif component == "isar-apt":
-            with _locked(os.path.join(d.getVar("REPO_ISAR_DIR"), "isar.lock"), lock, unlock):
-                _stage_tree(d, apt, path)
         elif component.startswith("bootstrap"):
             path = os.path.realpath(_bootstrap_path(d, component))
-        else:
+        elif component.startswith("buildchroot"):
             target = component.endswith("-target")
             chroot = d.getVar("SCHROOT_TARGET_DIR" if target else "SCHROOT_HOST_DIR")
             _stage_tree(d, chroot, path, CHROOT_NOISE)
         components += ["--component", f"{component}={path}"]
 
     offered = repository.read_packages(apt)
-    layers = [path for path in d.getVar("BBLAYERS").split() if path != d.getVar("LAYERDIR_template")]
+    collected = anchors.collect(d, anchors.read_layers(d), tasks, offered)
     anchor_file = os.path.join(work, "anchors.json")
     with open(anchor_file, "w", encoding="utf-8") as file:
-        json.dump(anchors.collect(d, layers, tasks, offered), file, indent=1)
+        json.dump(collected, file, indent=1)
 
-    bundle = f"{d.getVar('TEMPLATE_BUNDLE')}.tar"
     packed = os.path.join(work, bundle)
     key = d.getVar("TEMPLATE_SIGNING_KEY")
     result = helper.run(
@@ -67,9 +71,33 @@ def pack(d, lock, unlock, progress=None):
     )  # fmt: skip
     _as_root(d, "chown", f"{os.getuid()}:{os.getgid()}", packed)
     _as_root(d, "rm", "-rf", "--one-file-system", staged)
-    deployed = os.path.join(d.getVar("TEMPLATE_DEPLOY_DIR"), bundle)
-    os.replace(packed, deployed)
-    return report(d, result, deployed, signed=key != "none")
+    _deploy(packed, deployed)
+    unrecorded = anchors.unrecorded(offered, collected["selfBuilt"])
+    return report(d, result, deployed, signed=key != "none"), warnings(d, unrecorded)
+
+
+def _deploy(packed, deployed):
+    """Give the bundle its name, which has a whole bundle or none."""
+    try:
+        os.replace(packed, deployed)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # TEMPLATE_DEPLOY_DIR may be on another file system
+        shutil.copyfile(packed, f"{deployed}.new")
+        os.replace(f"{deployed}.new", deployed)
+        os.unlink(packed)
+
+
+def warnings(d, unrecorded):
+    """What consumers of the bundle will not have, for packages without a record of who built them."""
+    if not unrecorded:
+        return []
+    return [
+        f"no sstate object of this image's recipes has these packages of isar-apt: {' '.join(unrecorded)}\n"
+        "they are packed, but products cannot tell whether their own build of them is the same, and install "
+        f"that; keep SSTATE_DIR ('{d.getVar('SSTATE_DIR')}') while the template is produced"
+    ]
 
 
 def report(d, result, deployed, signed):
@@ -101,7 +129,8 @@ def _stage_rootfs(d, tasks, path):
     if not sstate:
         raise ProduceError(
             f"the sstate object of {d.getVar('PN')}:do_rootfs_install is not in {d.getVar('SSTATE_DIR')}\n"
-            "produce needs it: keep SSTATE_DIR, and run the task again with 'bitbake -C rootfs_install'"
+            "produce needs it: keep SSTATE_DIR, and build the image again after "
+            f"'bitbake -c clean {helper.target(d, d.getVar('PN'))}'"
         )
     flags = d.getVar("SSTATE_TAR_ATTR_FLAGS") or ""
     # the object holds a tar of root's files, itself in a compressed tar

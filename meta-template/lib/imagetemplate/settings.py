@@ -19,6 +19,12 @@ COMPONENTS = (
 )
 BOOLEANS = (None, "", "0", "1")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+# as the helper has it: both become file names, the version an OCI tag as well
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+ROOTFS_TAG_SUFFIX = "-rootfs"
+# what all images of a configuration share, by way of its bootstrap and its build chroot
+SHARED = ("TEMPLATE_SOURCE", "TEMPLATE_DIGEST")
 
 
 class SettingsError(Exception):
@@ -36,6 +42,7 @@ def check(d):
         )
     if mode == "off":
         return
+    _check_absolute(d, "TEMPLATE_STORE_DIR")
     if mode == "produce":
         _check_produce(d)
     else:
@@ -44,6 +51,53 @@ def check(d):
         find_helper(d)
     except HelperError as error:
         raise SettingsError(str(error)) from None
+
+
+def check_image(d, configured):
+    """Raise SettingsError when an image recipe has settings that its configuration cannot give it.
+
+    `configured` are the values of the configuration: of TEMPLATE_MODE and of what is SHARED.
+    """
+    mode, wanted = d.getVar("TEMPLATE_MODE"), configured["TEMPLATE_MODE"]
+    if mode == "off":
+        return
+    if mode != wanted:
+        raise SettingsError(
+            f"{d.getVar('PN')} sets TEMPLATE_MODE = '{mode}', but the configuration has '{wanted}': "
+            "a recipe can only switch itself 'off'\n"
+            "set it in local.conf or in a multiconfig"
+        )
+    for name in SHARED if mode == "consume" else ():
+        if (d.getVar(name) or "") != (configured[name] or ""):
+            raise SettingsError(
+                f"{d.getVar('PN')} sets {name} = '{d.getVar(name)}', but the configuration has "
+                f"'{configured[name]}': all images of a configuration are built on one template\n"
+                "give each template a multiconfig of its own"
+            )
+    check(d)
+
+
+def check_release(d):
+    """Raise SettingsError when what an image is to be published as is no name, or no version."""
+    name, version = d.getVar("TEMPLATE_NAME") or "", d.getVar("TEMPLATE_VERSION") or ""
+    if not NAME.fullmatch(name):
+        raise SettingsError(
+            f"TEMPLATE_NAME is not a template name: '{name}'\n"
+            "it has letters, digits, '.', '_', '-' and '+', and begins with a letter or digit; "
+            'set for example: TEMPLATE_NAME = "platform"'
+        )
+    if not VERSION.fullmatch(version):
+        raise SettingsError(
+            f"TEMPLATE_VERSION is not a template version: '{version}'\n"
+            "it has letters, digits, '.', '_' and '-', and begins with a letter or digit; "
+            'set for example: TEMPLATE_VERSION = "1.0"'
+        )
+    if version.endswith(ROOTFS_TAG_SUFFIX):
+        raise SettingsError(
+            f"TEMPLATE_VERSION ends in '{ROOTFS_TAG_SUFFIX}', which names the runnable image of a "
+            f"version: '{version}'\n"
+            f'set for example: TEMPLATE_VERSION = "{version[: -len(ROOTFS_TAG_SUFFIX)] or "1.0"}"'
+        )
 
 
 def _check_produce(d):
@@ -102,9 +156,14 @@ def _check_remote(d, digest):
         raise SettingsError("an https TEMPLATE_SOURCE needs TEMPLATE_SOURCE[sha256sum]")
 
 
-def _check_file(d, name):
-    path = d.getVar(name)
+def _check_absolute(d, name):
+    path = d.getVar(name) or ""
     if not os.path.isabs(path):
         raise SettingsError(f"{name} is not an absolute path: '{path}'")
+    return path
+
+
+def _check_file(d, name):
+    path = _check_absolute(d, name)
     if not os.path.isfile(path):
         raise SettingsError(f"{name} is not a file: '{path}'")
