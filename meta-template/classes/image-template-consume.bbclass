@@ -10,84 +10,67 @@
 
 inherit image-template-imported
 
-do_rootfs_install[depends] += "template-import:do_template_import"
-# bitbake does not see rootfs_prepare and python modules in what Isar declares
-do_rootfs_install[vardeps] += "rootfs_prepare TEMPLATE_PIN TEMPLATE_KEEP TEMPLATE_REMOVE TEMPLATE_ALLOW_UPGRADE"
-
-# The root filesystem is made faster than it is packed and unpacked.
-SSTATE_SKIP_CREATION ?= "1"
-
-# What this class replaces has to be there, or packages would be installed twice or not at all.
 python () {
     if d.getVar('TEMPLATE_MODE') != 'consume':
-        bb.fatal("an image recipe has to set TEMPLATE_MODE before it inherits image")
-    known = ('rootfs_install_pkgs_update', 'rootfs_install_pkgs_download', 'rootfs_install_pkgs_isar_download',
-             'rootfs_install_pkgs_install')
-    found = [c for c in (d.getVar('ROOTFS_INSTALL_COMMAND') or '').split() if c.startswith('rootfs_install_pkgs_')]
-    if found != list(known):
-        bb.fatal("meta-template does not fit this Isar: ROOTFS_INSTALL_COMMAND installs packages by '%s', known is '%s'"
-                 % (' '.join(found), ' '.join(known)))
+        bb.fatal("%s sets TEMPLATE_MODE too late: an image recipe has to set it before it inherits image" % d.getVar('PN'))
+    # the SDK of an image is built as ever
+    if d.getVar('PN') == d.getVar('BPN'):
+        template_take_over(d)
 }
 
-python rootfs_prepare() {
-    from imagetemplate import consume, helper
+def template_take_over(d):
+    from imagetemplate import consume
+    try:
+        commands = consume.install_commands((d.getVar('ROOTFS_INSTALL_COMMAND') or '').split())
+    except consume.ConsumeError as error:
+        bb.fatal(str(error))
+    d.setVar('ROOTFS_INSTALL_COMMAND', ' '.join(commands))
+
+    # do_rootfs_install calls it by this name
+    d.setVar('rootfs_prepare', d.getVar('template_prepare_rootfs', False))
+    for flag in ('python', 'filename', 'lineno'):
+        d.setVarFlag('rootfs_prepare', flag, d.getVarFlag('template_prepare_rootfs', flag))
+
+    # bitbake does not see rootfs_prepare and python modules in what Isar declares
+    d.appendVarFlag('do_rootfs_install', 'vardeps', ' rootfs_prepare ROOTFS_PACKAGES TEMPLATE_PIN TEMPLATE_KEEP'
+                    ' TEMPLATE_REMOVE TEMPLATE_ALLOW_UPGRADE')
+    d.appendVarFlag('do_rootfs_install', 'file-checksums', ' ${TEMPLATE_LIB}')
+    d.appendVarFlag('do_rootfs_install', 'depends', ' template-import:do_template_import')
+
+    # Isar runs localepurge in the tree, and downloads it from there; and the template has been through
+    # it: what cannot be done twice is undone
+    d.prependVar('image_install_localepurge_download', '    template_borrow_resolvconf\n')
+    d.appendVar('image_install_localepurge_download', '    template_return_resolvconf\n')
+    d.prependVar('image_install_localepurge_install', '    template_reset_locales\n')
+    d.prependVar('do_rootfs_finalize', '    template_set_times\n')
+
+    # the root filesystem is made faster than it is packed and unpacked
+    if d.getVar('SSTATE_SKIP_CREATION') is None:
+        d.setVar('SSTATE_SKIP_CREATION', '1')
+
+python template_prepare_rootfs() {
+    from imagetemplate import consume
     try:
         consume.checkout(d, 'rootfs', d.getVar('ROOTFSDIR'), d.rootfs_progress.update)
-    except (helper.HelperError, consume.ConsumeError) as error:
+    except consume.ConsumeError as error:
         bb.fatal(str(error))
 }
 
-# The helper refreshes the lists of isar-apt; the lock of isar-apt is taken before this function
-# and held until rootfs_install_pkgs_download is through.
-rootfs_install_pkgs_update() {
-    :
-}
-
-# the helper brings its own
-rootfs_install_resolvconf() {
-    :
-}
-
-python rootfs_install_pkgs_download() {
-    from imagetemplate import consume, helper
+# the lock of isar-apt was taken before rootfs_install_pkgs_update
+template_install_packages[isar-apt-lock] = "release-after"
+template_install_packages[weight] = "8000"
+python template_install_packages() {
+    from imagetemplate import consume
     try:
         consume.install(d, d.getVar('ROOTFSDIR'), d.rootfs_progress.update)
-    except (helper.HelperError, consume.ConsumeError) as error:
+    except consume.ConsumeError as error:
         bb.fatal(str(error))
-}
-rootfs_install_pkgs_download[progress] = ""
-rootfs_install_pkgs_download[weight] = "8000"
-
-rootfs_install_pkgs_isar_download() {
-    :
-}
-
-# In a new root filesystem these files are the build host's and make way for those of packages; in
-# the template they are what packages have put there.
-rootfs_install_clean_files() {
-    :
-}
-
-rootfs_install_pkgs_install() {
-    :
-}
-rootfs_install_pkgs_install[progress] = ""
-rootfs_install_pkgs_install[weight] = "1"
-
-# Isar runs localepurge in the tree, and downloads it from there.
-image_install_localepurge_download:prepend() {
-    template_borrow_resolvconf
-}
-image_install_localepurge_download:append() {
-    template_return_resolvconf
-}
-
-# The template has been through it: what cannot be done twice is undone.
-image_install_localepurge_install:prepend() {
-    template_reset_locales
 }
 
 template_borrow_resolvconf() {
+    if [ "${@repr(bb.utils.to_boolean(d.getVar('BB_NO_NETWORK')))}" = "True" ]; then
+        return
+    fi
     sudo -s <<'EOSUDO'
         set -e
         rm -rf '${WORKDIR}/template-resolv.conf'
@@ -99,6 +82,9 @@ EOSUDO
 }
 
 template_return_resolvconf() {
+    if [ "${@repr(bb.utils.to_boolean(d.getVar('BB_NO_NETWORK')))}" = "True" ]; then
+        return
+    fi
     sudo -s <<'EOSUDO'
         set -e
         rm -f '${ROOTFSDIR}/etc/resolv.conf'
@@ -124,7 +110,7 @@ EOSUDO
 
 # Isar gives each newer file the time of the build by a process of its own; a template brings many
 # such files, so most get it here at once and Isar finds few.
-do_rootfs_finalize:prepend() {
+template_set_times() {
     sudo find '${ROOTFSDIR}' -newermt "$(date -d@${SOURCE_DATE_EPOCH} '+%Y-%m-%d %H:%M:%S')" \
         -exec touch -h -d@${SOURCE_DATE_EPOCH} '{}' +
 }

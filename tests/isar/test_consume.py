@@ -36,7 +36,7 @@ def test_nothing_of_the_platform_is_made_again(consumer):
 
 def test_own_packages_are_built_in_the_imported_chroot(consumer):
     assert ("product-app_1.0.bb", "do_dpkg_build") in consumer.tasks()
-    chroot = os.path.realpath(consumer.deployed("schroot-target/debian-bookworm-amd64"))
+    chroot = os.path.realpath(consumer.deployed("schroot-target/debian-bookworm-amd64-template-*"))
     assert os.path.exists(os.path.join(chroot, "usr", "bin", "dpkg-buildpackage"))
 
 
@@ -123,3 +123,45 @@ def test_where_the_bundle_and_the_store_are_changes_no_signature(consumer, bundl
     os.symlink(bundle, moved)
     consumer.configure(f'TEMPLATE_SOURCE = "file://{moved}"\nTEMPLATE_STORE_DIR = "{consumer.path}/other"\n')
     assert consumer.signatures(IMAGE) == before
+
+
+def test_whom_to_trust_is_verified_again_and_builds_nothing_again(consumer, workspace, bundle):
+    def differing():
+        return {line.rsplit(":", 1)[0].strip() for line in set(consumer.signatures(IMAGE).splitlines()) ^ before}
+
+    before = set(consumer.signatures(IMAGE).splitlines())
+    signers = os.path.join(workspace.path, "more-signers")
+    with open(workspace.signers, encoding="ascii") as file, open(signers, "w", encoding="ascii") as more:
+        more.write(f"{file.read()}# somebody else is trusted as well\n")
+    os.chmod(signers, 0o644)
+    consumer.configure(f'TEMPLATE_ALLOWED_SIGNERS = "{signers}"\n')
+    assert differing() == {"template-import:do_template_import"}
+
+
+def test_the_sdk_of_a_product_is_built_as_ever(consumer, stock):
+    def commands(build):
+        return build.variables(f"{IMAGE}-sdk", "ROOTFS_INSTALL_COMMAND")
+
+    assert commands(consumer) == commands(stock)
+    assert "template_install_packages" in consumer.variables(IMAGE, "ROOTFS_INSTALL_COMMAND")["ROOTFS_INSTALL_COMMAND"]
+
+
+# the last ones: they change the mode of the build directory
+PLACES = ("SCHROOT_TARGET_DIR", "SCHROOT_HOST_DIR", "DEPLOY_DIR_BOOTSTRAP", "WORKDIR", "STAMP")
+
+
+def test_consuming_has_places_of_its_own_for_the_chroot_and_the_bootstrap(consumer):
+    ours = consumer.variables("sbuild-chroot-target", *PLACES)
+    digits = consumer.variables(IMAGE, "TEMPLATE_PIN")["TEMPLATE_PIN"].removeprefix("sha256:")[:12]
+    assert len(digits) == 12
+    assert all(digits in value for value in ours.values()), ours
+
+
+def test_switched_off_in_the_same_build_directory_everything_is_isars(consumer, stock):
+    consumer.configure('TEMPLATE_MODE = "off"\n')
+    for recipe in ("sbuild-chroot-target", IMAGE):
+        theirs = stock.variables(recipe, *PLACES)
+        expected = {name: value.replace(stock.path, consumer.path) for name, value in theirs.items()}
+        assert consumer.variables(recipe, *PLACES) == expected
+    chroot = [line for line in consumer.signatures(IMAGE).splitlines() if "sbuild-chroot-target:" in line]
+    assert chroot and chroot == [line for line in stock.signatures(IMAGE).splitlines() if "sbuild-chroot-target:" in line]

@@ -3,50 +3,171 @@
 """What tasks know of the imported template, and what they say when it is gone."""
 
 import json
+import os
 
 import pytest
 
 from imagetemplate import consume, helper
 
 DIGEST = "sha256:" + "1" * 64
+COMPONENTS = [{"name": "rootfs"}, {"name": "isar-apt"}]
+ISAR = (
+    "rootfs_install_pkgs_update rootfs_install_resolvconf rootfs_import_package_cache "
+    "rootfs_install_pkgs_download own rootfs_export_package_cache rootfs_install_pkgs_isar_download "
+    "rootfs_install_clean_files rootfs_install_pkgs_install rootfs_restore_initrd_tooling"
+).split()
 
 
 @pytest.fixture
 def imported(store, tmp_path):
     path = tmp_path / "template" / "imported.json"
     path.parent.mkdir()
-    path.write_text(json.dumps({"digest": DIGEST, "manifest": {}}))
+    path.write_text(json.dumps({"digest": DIGEST, "manifest": {"components": COMPONENTS}}))
     return store(
-        {"TEMPLATE_IMPORTED": str(path), "BB_CURRENT_MC": "own", "DISTRO": "debian-bookworm", "DISTRO_ARCH": "amd64"}
+        {
+            "TEMPLATE_IMPORTED": str(path),
+            "TEMPLATE_PIN": DIGEST,
+            "TEMPLATE_IDENTITY": "platform@example.org",
+            "BB_CURRENT_MC": "own",
+            "DISTRO": "debian-bookworm",
+            "DISTRO_ARCH": "amd64",
+            "BASE_DISTRO_CODENAME": "bookworm",
+            "REPO_ISAR_DIR": str(tmp_path / "apt"),
+            "REPO_BASE_DIR": "/base",
+        }
     )
 
 
+@pytest.fixture
+def calls(monkeypatch):
+    """What the helper is called with."""
+    made = []
+    monkeypatch.setattr(helper, "run", lambda d, *arguments, **_: made.append(arguments))
+    return made
+
+
+def fail_with(monkeypatch, message, kind, hint=None):
+    def fail(*_, **__):
+        raise helper.HelperError(message, hint, kind)
+
+    monkeypatch.setattr(helper, "run", fail)
+
+
 def test_a_task_before_the_import_says_how_to_import(store):
-    with pytest.raises(consume.ConsumeError, match="-c template_import template-import$"):
+    with pytest.raises(consume.ConsumeError, match="bitbake -c clean template-import, then build as before$"):
         consume.read_record(store({"TEMPLATE_IMPORTED": "/no/record"}))
 
 
-def test_a_component_is_taken_by_digest(imported, monkeypatch):
-    calls = []
-    monkeypatch.setattr(helper, "run", lambda d, *arguments, **_: calls.append(arguments))
+def test_the_record_of_another_template_is_not_taken(imported):
+    imported.values["TEMPLATE_PIN"] = "sha256:" + "2" * 64
+    with pytest.raises(consume.ConsumeError, match=f"another template than sha256:222.* has {DIGEST}\nto import it"):
+        consume.read_record(imported)
+
+
+def test_a_component_is_taken_by_digest(imported, calls):
     consume.checkout(imported, "rootfs", "/tree")
     assert calls == [("checkout", "--raw", "--component", "rootfs", DIGEST, "/tree")]
 
 
-def test_a_cleared_store_says_how_to_import_again(imported, monkeypatch):
-    def fail(*_, **__):
-        raise helper.HelperError("isar-template checkout: template is not in store", kind="not-found")
+def test_a_component_that_nobody_packed_is_the_producers_business(imported, calls):
+    with pytest.raises(consume.ConsumeError) as error:
+        consume.checkout(imported, "buildchroot-target", "/tree")
+    assert str(error.value) == (
+        "the template has no component 'buildchroot-target', it has: rootfs isar-apt\n"
+        'its producer has to add: TEMPLATE_COMPONENTS:append = " buildchroot-target"'
+    )
+    assert not calls
 
-    monkeypatch.setattr(helper, "run", fail)
-    with pytest.raises(consume.ConsumeError, match="not in store\nto import it again: .* mc:own:template-import$"):
-        consume.checkout(imported, "rootfs", "/tree")
+
+def test_what_a_killed_checkout_left_is_removed(imported, calls, tmp_path, monkeypatch):
+    removed = []
+    monkeypatch.setattr(consume, "as_root", lambda d, *argv: removed.append(argv))
+    (tmp_path / ".rootfs.Ab12").mkdir()
+    (tmp_path / ".rootfs2.Ab12").mkdir()
+    consume.checkout(imported, "rootfs", str(tmp_path / "rootfs"))
+    assert removed == [("rm", "-rf", "--one-file-system", str(tmp_path / ".rootfs.Ab12"))]
 
 
-def test_a_template_of_another_architecture_is_refused(imported, tmp_path, monkeypatch):
+@pytest.mark.parametrize("use", [lambda d: consume.checkout(d, "rootfs", "/tree"), lambda d: consume.install(d, "/tree")])
+def test_a_cleared_store_says_how_to_import_again(imported, monkeypatch, use):
+    fail_with(monkeypatch, "isar-template: template is not in store", "not-found", "import it")
+    with pytest.raises(consume.ConsumeError) as error:
+        use(imported)
+    assert str(error.value) == (
+        "isar-template: template is not in store\n"
+        "to import it again: bitbake -c clean mc:own:template-import, then build as before"
+    )
+
+
+def test_a_refused_plan_names_variables(imported, monkeypatch):
+    fail_with(monkeypatch, "refused", "policy-refused", "allow it with --allow-upgrade libc6")
+    with pytest.raises(consume.ConsumeError, match='^refused\n.* TEMPLATE_ALLOW_UPGRADE \\+= "libc6"$'):
+        consume.install(imported, "/tree")
+
+
+@pytest.mark.parametrize("value, bound", [("1", True), ("yes", True), ("0", False), (None, False)])
+def test_the_cached_repository_is_shown_when_isar_uses_it(imported, calls, value, bound):
+    imported.values["ISAR_USE_CACHED_BASE_REPO"] = value
+    consume.install(imported, "/tree")
+    assert ("/base:/base-apt" in calls[0]) is bound
+
+
+def test_without_network_only_local_lists_are_refreshed(imported, calls):
+    consume.install(imported, "/tree")
+    assert "--update" not in calls[0]
+    imported.values["BB_NO_NETWORK"] = "1"
+    consume.install(imported, "/tree")
+    assert calls[1][calls[1].index("--update") + 1] == "local"
+
+
+def import_template(d, monkeypatch, **manifest):
     results = {
         "import": {"name": "platform", "templateVersion": "1.0", "digest": DIGEST},
-        "inspect": {"manifest": {"anchors": {"distro": "debian-bookworm", "architecture": "arm64"}}},
+        "inspect": {"manifest": {"components": COMPONENTS, **manifest}},
     }
     monkeypatch.setattr(helper, "run", lambda d, verb, *_, **__: results[verb])
-    with pytest.raises(consume.ConsumeError, match="made for DISTRO_ARCH = 'arm64', this build has 'amd64'"):
-        consume.import_bundle(imported, "/bundle")
+    return consume.import_bundle(d, "/bundle")
+
+
+@pytest.mark.parametrize(
+    "manifest, message",
+    [
+        ({"anchors": {"distro": "debian-bookworm", "architecture": "arm64"}}, "DISTRO_ARCH = 'arm64', this build has 'amd64'"),
+        ({"anchors": {"distro": "debian-trixie"}}, "DISTRO = 'debian-trixie'"),
+        ({"architecture": "arm64"}, "DISTRO_ARCH = 'arm64'"),
+        ({"codename": "trixie"}, "BASE_DISTRO_CODENAME = 'trixie'"),
+    ],
+)
+def test_a_template_for_something_else_is_refused(imported, monkeypatch, manifest, message):
+    with pytest.raises(consume.ConsumeError, match=f"made for {message}"):
+        import_template(imported, monkeypatch, **manifest)
+
+
+def test_what_was_imported_is_recorded_whole(imported, monkeypatch):
+    os.unlink(imported.getVar("TEMPLATE_IMPORTED"))
+    told, warnings = import_template(imported, monkeypatch, architecture="amd64", distro="debian")
+    assert told == "building on the template platform:1.0, signed by platform@example.org"
+    assert warnings == []
+    assert consume.read_record(imported)["manifest"]["architecture"] == "amd64"
+
+
+def test_package_sources_without_effect_are_told(imported, monkeypatch):
+    imported.values["DISTRO_APT_SOURCES"] = " conf/own.list "
+    imported.values["THIRD_PARTY_APT_KEYS"] = "https://example.org/key"
+    settings = {"DISTRO_APT_SOURCES": "conf/own.list", "DISTRO_APT_PREMIRRORS": "a b"}
+    _, warnings = import_template(imported, monkeypatch, anchors={"settings": settings})
+    assert [warning.split()[0] for warning in warnings] == ["DISTRO_APT_PREMIRRORS", "THIRD_PARTY_APT_KEYS"]
+    assert "made with 'a b'" in warnings[0]
+
+
+def test_one_command_replaces_those_that_install():
+    assert consume.install_commands(ISAR) == (
+        "rootfs_install_pkgs_update rootfs_import_package_cache template_install_packages own "
+        "rootfs_export_package_cache rootfs_restore_initrd_tooling"
+    ).split()
+
+
+@pytest.mark.parametrize("commands", [ISAR[1:], ISAR[::-1], [*ISAR, "rootfs_install_pkgs_more"], []])
+def test_an_isar_that_installs_otherwise_is_refused(commands):
+    with pytest.raises(consume.ConsumeError, match="does not fit this Isar"):
+        consume.install_commands(commands)

@@ -2,11 +2,32 @@
 # Copyright (c) The isar-template authors
 """Import a template once per build directory, and give out its components."""
 
+import glob
 import json
 import os
 import subprocess
 
-from . import bundle, helper, repository, transaction
+from . import bundle, helper, hints, repository, transaction
+
+# what decides which packages apt finds; in a product it is the template's, whatever the configuration says
+APT_SETTINGS = (
+    "DISTRO_APT_SOURCES",
+    "DISTRO_APT_PREMIRRORS",
+    "DISTRO_APT_PREFERENCES",
+    "THIRD_PARTY_APT_KEYS",
+)
+# Isar's commands that install packages, in their order, and what becomes of them here; without the
+# empty ones the product is complete
+INSTALL_COMMANDS = {
+    # the lists of isar-apt in the tree are then the product's
+    "rootfs_install_pkgs_update": "rootfs_install_pkgs_update",
+    "rootfs_install_pkgs_download": "template_install_packages",
+    "rootfs_install_pkgs_isar_download": "",
+    "rootfs_install_pkgs_install": "",
+}
+# the helper brings its own resolv.conf; and in a new root filesystem the files to be cleaned are the
+# build host's and make way for those of packages, in the template they are what packages have put there
+SUPERFLUOUS_COMMANDS = ("rootfs_install_resolvconf", "rootfs_install_clean_files")
 
 
 class ConsumeError(Exception):
@@ -20,10 +41,25 @@ def pin(d):
     )
 
 
+def install_commands(commands):
+    """ROOTFS_INSTALL_COMMAND, as a list, for an image that is built on a template."""
+    installing = [command for command in commands if command.startswith("rootfs_install_pkgs_")]
+    if installing != list(INSTALL_COMMANDS):
+        raise ConsumeError(
+            "meta-template does not fit this Isar: ROOTFS_INSTALL_COMMAND installs packages by "
+            f"'{' '.join(installing)}', known is '{' '.join(INSTALL_COMMANDS)}'"
+        )
+    kept = [command for command in commands if command not in SUPERFLUOUS_COMMANDS]
+    return [name for name in (INSTALL_COMMANDS.get(command, command) for command in kept) if name]
+
+
 def import_bundle(d, location, progress=None):
-    """Verify and import the bundle, and record what it was for the other tasks."""
+    """Verify and import the bundle, and record what it was for the other tasks.
+
+    Returns what to tell about it, and warnings.
+    """
     revoked = d.getVar("TEMPLATE_REVOKED_KEYS")
-    result = helper.run(
+    result = _run(
         d,
         "import",
         "--allowed-signers", d.getVar("TEMPLATE_ALLOWED_SIGNERS"),
@@ -34,7 +70,7 @@ def import_bundle(d, location, progress=None):
         progress=progress,
     )  # fmt: skip
     template = f"{result['name']}:{result['templateVersion']}"
-    manifest = helper.run(d, "inspect", result["digest"])["manifest"]
+    manifest = _run(d, "inspect", result["digest"])["manifest"]
     _check_fits(d, template, manifest)
     # by digest, as another release of the same version may get into a shared store
     record = {"digest": result["digest"], "manifest": manifest}
@@ -43,48 +79,88 @@ def import_bundle(d, location, progress=None):
     with open(f"{path}.new", "w", encoding="utf-8") as file:
         json.dump(record, file)
     os.replace(f"{path}.new", path)
-    return f"building on the template {template}, signed by {d.getVar('TEMPLATE_IDENTITY')}"
+    told = f"building on the template {template}, signed by {d.getVar('TEMPLATE_IDENTITY')}"
+    return told, _differing_settings(d, template, manifest)
 
 
 def _check_fits(d, template, manifest):
-    for variable, key in (("DISTRO", "distro"), ("DISTRO_ARCH", "architecture")):
-        ours, theirs = d.getVar(variable), (manifest.get("anchors") or {}).get(key)
+    anchors = manifest.get("anchors") or {}
+    facts = [
+        ("DISTRO", anchors.get("distro")),
+        # found in the tree, also when nobody recorded anchors
+        ("BASE_DISTRO_CODENAME", anchors.get("codename") or manifest.get("codename")),
+        ("DISTRO_ARCH", anchors.get("architecture") or manifest.get("architecture")),
+    ]
+    for variable, theirs in facts:
+        ours = d.getVar(variable)
         if theirs and ours != theirs:
             raise ConsumeError(
                 f"the template {template} was made for {variable} = '{theirs}', this build has '{ours}'"
             )
 
 
+def _differing_settings(d, template, manifest):
+    settings = (manifest.get("anchors") or {}).get("settings")
+    if settings is None:
+        return []
+    differing = [
+        name
+        for name in APT_SETTINGS
+        if (d.getVar(name) or "").split() != (settings.get(name) or "").split()
+    ]
+    return [
+        f"{name} has no effect here: package sources are those of the template {template}, "
+        f"which was made with '{' '.join((settings.get(name) or '').split())}'"
+        for name in differing
+    ]
+
+
 def read_record(d):
     """What import_bundle() recorded."""
+    path = d.getVar("TEMPLATE_IMPORTED")
     try:
-        with open(d.getVar("TEMPLATE_IMPORTED"), encoding="utf-8") as file:
-            return json.load(file)
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
     except FileNotFoundError:
         raise ConsumeError(
-            f"the template was not imported into this build: no '{d.getVar('TEMPLATE_IMPORTED')}'\n"
+            f"the template was not imported into this build: no '{path}'\n"
             f"{import_again(d)}"
         ) from None
+    if record.get("digest") != d.getVar("TEMPLATE_PIN"):
+        raise ConsumeError(
+            f"another template than {d.getVar('TEMPLATE_PIN')} was imported into this build: "
+            f"'{path}' has {record.get('digest')}\n{import_again(d)}"
+        )
+    return record
 
 
 def import_again(d):
-    """What to do when the store was cleared and bitbake does not know."""
-    multiconfig = d.getVar("BB_CURRENT_MC")
-    prefix = f"mc:{multiconfig}:" if multiconfig and multiconfig != "default" else ""
-    return f"to import it again: bitbake -f -c template_import {prefix}template-import"
+    """What to do when the store was cleared and bitbake does not know.
+
+    Not 'bitbake -f', which changes the signature of the import for good.
+    """
+    target = helper.target(d, "template-import")
+    return f"to import it again: bitbake -c clean {target}, then build as before"
 
 
 def checkout(d, component, directory, progress=None):
     """Put a component, as it was packed, into an empty or missing folder."""
-    try:
-        helper.run(
-            d, "checkout", "--raw", "--component", component, read_record(d)["digest"], directory,
-            progress=progress,
-        )  # fmt: skip
-    except helper.HelperError as error:
-        if error.kind == "not-found":
-            raise ConsumeError(f"{error}\n{import_again(d)}") from None
-        raise
+    record = read_record(d)
+    names = [known.get("name") for known in record["manifest"].get("components") or ()]
+    if names and component not in names:
+        raise ConsumeError(
+            f"the template has no component '{component}', it has: {' '.join(names)}\n"
+            f"its producer has to add: TEMPLATE_COMPONENTS:append = \" {component}\""
+        )
+    # a checkout that was killed leaves what it had, under a name that no other run would find
+    parent, name = os.path.split(directory)
+    left = glob.glob(os.path.join(glob.escape(parent), f".{glob.escape(name)}.*"))
+    if left:
+        as_root(d, "rm", "-rf", "--one-file-system", *left)
+    _run(
+        d, "checkout", "--raw", "--component", component, record["digest"], directory,
+        progress=progress,
+    )  # fmt: skip
 
 
 def checkout_file(d, component, directory):
@@ -110,13 +186,24 @@ def install(d, root, progress=None):
     for note in planned.notes:
         print(note, flush=True)
     binds = ["--bind", f"{apt}:/isar-apt"]
-    if (d.getVar("ISAR_USE_CACHED_BASE_REPO") or "0") == "1":
+    if helper.is_true(d.getVar("ISAR_USE_CACHED_BASE_REPO")):
         binds += ["--bind", f"{d.getVar('REPO_BASE_DIR')}:/base-apt"]
-    return helper.run(
-        d, "install", record["digest"], *planned.arguments, *binds,
+    lists = ["--update", "local"] if helper.is_true(d.getVar("BB_NO_NETWORK")) else []
+    return _run(
+        d, "install", record["digest"], *planned.arguments, *binds, *lists,
         "--die-with", str(os.getpid()), "--root", root,
         progress=progress,
     )  # fmt: skip
+
+
+def _run(d, verb, *arguments, progress=None):
+    """Run the helper; its errors become what users of the layer can act on."""
+    try:
+        return helper.run(d, verb, *arguments, progress=progress)
+    except helper.HelperError as error:
+        if error.kind == "not-found" and verb != "import":
+            raise ConsumeError(f"{error.message}\n{import_again(d)}") from None
+        raise ConsumeError(hints.explain(error)) from None
 
 
 def as_root(d, *argv):

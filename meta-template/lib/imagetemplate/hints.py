@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) The isar-template authors
+"""Say what the helper advises in words of the layer: its users set variables, not options."""
+
+import re
+
+VARIABLES = {
+    "--allow-upgrade": "TEMPLATE_ALLOW_UPGRADE",
+    "--allowed-signers": "TEMPLATE_ALLOWED_SIGNERS",
+    "--digest": "TEMPLATE_DIGEST",
+    "--identity": "TEMPLATE_IDENTITY",
+    "--remove": "TEMPLATE_REMOVE",
+    "--revocation": "TEMPLATE_REVOKED_KEYS",
+    "--store": "TEMPLATE_STORE_DIR",
+}
+# options that name packages, and the lists that hold these
+LISTS = ("--allow-upgrade", "--remove")
+OPTION = re.compile(r"--[a-z][a-z-]+")
+
+NOT_SOLVABLE = (
+    "check the names in IMAGE_INSTALL, IMAGE_PREINSTALL and TEMPLATE_REMOVE; the package lists are the "
+    "template's, a newer release of it knows newer packages"
+)
+NETWORK = (
+    "try again; the package lists are the template's, when the repository does not have these "
+    "versions any more, build on a newer release of it"
+)
+
+
+def explain(error):
+    """The text of a HelperError for users of the layer."""
+    return "\n".join([error.message, *translate(error.kind, error.hint)])
+
+
+def translate(kind, hint):
+    """Lines with what to do, for the helper's `hint` to an error of this `kind`."""
+    if not hint:
+        return []
+    if kind == "policy-refused":
+        return _translate_ways_out(hint.split("; "))
+    if kind == "not-solvable":
+        return [NOT_SOLVABLE]
+    if kind == "network":
+        return [NETWORK]
+    # some name the variable as well
+    hint = re.sub("(--[a-z-]+), TEMPLATE_", "TEMPLATE_", hint)
+    return [OPTION.sub(lambda option: VARIABLES.get(option.group(), option.group()), hint)]
+
+
+def _translate_ways_out(ways):
+    packages, others = {option: [] for option in LISTS}, []
+    for way in ways:
+        named = re.search(f"({'|'.join(LISTS)}) ([^\\s,;]+)", way)
+        if named:
+            packages[named.group(1)].append(named.group(2))
+        elif not OPTION.search(way):
+            others.append(way)
+    lines = [
+        f'if that is wanted, add: {VARIABLES[option]} += "{" ".join(dict.fromkeys(names))}"'
+        for option, names in packages.items()
+        if names
+    ]
+    return lines + list(dict.fromkeys(others))
