@@ -138,6 +138,18 @@ def test_whom_to_trust_is_verified_again_and_builds_nothing_again(consumer, work
     assert differing() == {"template-import:do_template_import"}
 
 
+def test_another_release_at_the_same_address_is_fetched(consumer):
+    def fetch(checksum, digest):
+        lines = consumer.signatures_with(
+            'TEMPLATE_SOURCE = "https://example.org/platform.tar"\n'
+            f'TEMPLATE_SOURCE[sha256sum] = "{checksum * 64}"\nTEMPLATE_DIGEST = "sha256:{digest * 64}"',
+            IMAGE,
+        )  # fmt: skip
+        return {line for line in lines if line.startswith("template-import:do_fetch:")}
+
+    assert len(fetch("1", "1") | fetch("1", "2") | fetch("2", "1")) == 3
+
+
 def test_the_sdk_of_a_product_is_built_as_ever(consumer, stock):
     def commands(build):
         return build.variables(f"{IMAGE}-sdk", "ROOTFS_INSTALL_COMMAND")
