@@ -2,8 +2,12 @@
 # Copyright (c) The isar-template authors
 """Plan and install: packages added to and removed from a real Debian template."""
 
+import functools
 import hashlib
+import http.server
 import os
+import shutil
+import threading
 
 import pytest
 
@@ -168,6 +172,92 @@ def test_install_prints_the_plan_before_it_acts(shared, tmp, out):
         assert text.index("loud") < text.index("POSTINST-RUNS")
 
 
+def test_the_top_folder_is_the_templates(shared, tmp, out, platform):
+    """Not made by the umask of who installs."""
+    words = shared.argv("install", "platform", "--add", support.make_deb(tmp, "local-deb"), "--output", out)
+    support.command("sh", "-c", 'umask 077; exec "$@"', "sh", *words)
+    found, expected = os.stat(out), os.stat(platform)
+    assert (found.st_mode, found.st_uid, found.st_gid) == (expected.st_mode, expected.st_uid, expected.st_gid)
+    assert shared("exec", "platform", "--", "stat", "-c", "%a %Y", "/").stdout.split() == [
+        "%o" % (expected.st_mode & 0o7777), "%d" % expected.st_mtime]
+
+
+def test_a_file_is_what_is_installed_or_nothing(shared, tmp, out):
+    """apt takes two files of the same version and dependencies for one, and chooses."""
+    os.mkdir(tmp + "/other")
+    repository = support.make_repository(tmp + "/repo", [support.make_deb(tmp + "/other", "twin", files={"usr/share/twin": "repository"})])
+    mine = support.make_deb(tmp, "twin", files={"usr/share/twin": "mine"})
+    error = refused(shared, tmp, "--repo", repository, "--add", mine)
+    assert "twin" in error["message"] and "same version" in error["message"]
+    # the same file in both is no conflict
+    same = support.make_repository(tmp + "/same", [mine])
+    shared("install", "platform", "--repo", same, "--add", mine, "--output", out)
+    assert open(out + "/usr/share/twin").read() == "mine"
+
+
+def test_settings_of_the_template_hold_for_the_plan(helper, tmp, publisher, platform):
+    """Isar's snapshot does without recommended packages; its file goes when the system is finished, and not before."""
+    root = os.path.join(tmp, "root")
+    support.command("cp", "-a", platform, root)
+    support.write(root + "/etc/apt/apt.conf.d/50isar", 'APT::Install-Recommends "0";\n')
+    repository = support.make_repository(tmp + "/repo", [
+        support.make_deb(tmp, "main-package", Recommends="recommended"), support.make_deb(tmp, "recommended")])
+    bundle = os.path.join(tmp, "bundle")
+    helper("pack", "--name", "p", "--version", "1", "--component", "rootfs=" + root, "--sign", publisher.key, "--output", bundle)
+    helper("import", *publisher.trust, bundle)
+    words = ["p", "--update", "none", "--repo", repository, "--add", "main-package"]
+    plan = helper.json("plan", *words)["plan"]
+    assert [action["package"] for action in plan["actions"]] == ["main-package"]
+    assert helper.json("plan", *words, "--root", root)["plan"]["digest"] == plan["digest"]
+    helper("install", *words, "--output", tmp + "/out")
+    assert "recommended" not in support.installed(tmp + "/out")
+    assert not os.path.exists(tmp + "/out/etc/apt/apt.conf.d/50isar")
+
+
+def test_plan_for_a_tree_leaves_the_tree_alone(shared, tmp, root):
+    support.write(root + "/etc/apt/apt.conf.d/hook", 'APT::Update::Post-Invoke-Success { "touch /var/lib/hooked"; };\n')
+    before = support.mtree(root)
+    shared("plan", "platform", "--add", support.make_deb(tmp, "local-deb"), "--remove", "nano", "--root", root)
+    assert support.mtree(root) == before
+
+
+def test_held_packages_are_changed_when_named(shared, tmp, root):
+    support.command("chroot", root, "apt-mark", "hold", "less", "nano")
+    newer = support.make_deb(tmp, "less", "999.0", arch=support.architecture())
+    helper = shared
+    assert "less" in helper.error("plan", "platform", "--add", newer, "--root", root, code=REFUSED)["message"]
+    helper("install", "platform", "--add", newer, "--allow-upgrade", "less", "--remove", "nano", "--root", root)
+    assert support.installed(root)["less"] == "999.0" and "nano" not in support.installed(root)
+
+
+def test_the_trees_configuration_does_not_weaken_what_is_trusted(shared, tmp, root):
+    repository = support.make_repository(root + "/srv/repo", [support.make_deb(tmp, "unsigned-package")])
+    assert repository
+    support.write(root + "/etc/apt/sources.list.d/x.list", "deb file:///srv/repo ./\n")
+    support.write(root + "/etc/apt/apt.conf.d/lax", 'APT::Get::AllowUnauthenticated "1";\nAcquire::AllowInsecureRepositories "1";\n')
+    shared.error("install", "platform", "--add", "unsigned-package", "--root", root, code=REFUSED)
+    assert "unsigned-package" not in support.installed(root)
+
+
+def test_the_digest_of_a_plan_knows_what_counts_as_asked_for(shared, tmp):
+    repository = support.make_repository(tmp + "/repo", [
+        support.make_deb(tmp, "needs", Depends="needed"), support.make_deb(tmp, "needed")])
+    plans = [shared.json("plan", "platform", "--repo", repository, *words)["plan"]
+             for words in (["--add", "needs"], ["--add", "needs", "--add", "needed"])]
+    assert [len(plan["actions"]) for plan in plans] == [2, 2]
+    assert plans[0]["digest"] != plans[1]["digest"]
+
+
+def test_package_file_that_is_a_pipe(shared, tmp):
+    os.mkfifo(tmp + "/pipe.deb")
+    shared.error("plan", "platform", "--add", tmp + "/pipe.deb", code=USAGE)
+
+
+def test_output_of_an_unknown_form(shared, tmp):
+    error = shared.error("install", "platform", "--output", tmp + "/product.tgz", code=USAGE)
+    assert ".tar.gz" in error["hint"]
+
+
 # -- refusals -----------------------------------------------------------------------------------------------
 
 
@@ -312,6 +402,48 @@ def test_unreachable_repository_is_a_network_failure(helper, tmp, publisher, pla
     assert "127.0.0.1" in support.said(error)
     # what needs no network still works
     helper("install", "platform", "--update", "none", "--remove", "nano", "--output", os.path.join(tmp, "out"))
+
+
+@pytest.fixture
+def moving_repository(tmp):
+    """A repository on a real server, and a function that puts a version of a package there, and no other."""
+    folder = os.path.join(tmp, "served")
+    os.mkdir(folder)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    handler.log_message = lambda *_: None
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def publish(version):
+        shutil.rmtree(folder)
+        support.make_repository(folder, [support.make_deb(tmp, "moving", version)])
+        release = support.command("apt-ftparchive", "release", folder).stdout
+        support.write(folder + "/Release", release)
+    publish.url = "http://127.0.0.1:%d" % server.server_address[1]
+    yield publish
+    server.shutdown()
+
+
+def test_lists_older_than_the_repository_are_refreshed_once(helper, tmp, publisher, platform, moving_repository, out):
+    """As after a point release: what the template's lists name is not there any more."""
+    root = os.path.join(tmp, "root")
+    support.command("cp", "-a", platform, root)
+    support.write(root + "/etc/apt/sources.list", "deb [trusted=yes] %s ./\n" % moving_repository.url)
+    moving_repository("1.0")
+    support.command("chroot", root, "apt-get", "-o", "APT::Sandbox::User=root", "update")
+    bundle = os.path.join(tmp, "bundle")
+    helper("pack", "--name", "platform", "--version", "1", "--component", "rootfs=" + root, "--sign", publisher.key, "--output", bundle)
+    helper("import", *publisher.trust, bundle)
+    assert helper.json("plan", "platform", "--add", "moving")["plan"]["actions"][0]["newVersion"] == "1.0"
+    moving_repository("1.1")
+    result = helper("install", "platform", "--add", "moving", "--output", out)
+    assert support.installed(out)["moving"] == "1.1"
+    # it says so, and shows what it does instead
+    assert "404" in result.stderr and result.stderr.index(" 1.0") < result.stderr.index(" 1.1")
+    moving_repository("1.2")
+    error = helper.error("install", "platform", "--update", "local", "--add", "moving", "--output", out + "2", code=NETWORK)
+    assert error["kind"] == "lists-outdated" and "--update all" in error["hint"]
+    assert not os.path.exists(out + "2")
 
 
 def test_output_that_exists_is_left_alone(shared, tmp):

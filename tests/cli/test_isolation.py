@@ -148,3 +148,20 @@ def test_ends_with_the_process_it_is_told_to_watch(shared, tmp):
     assert process.wait(timeout=20) != 0
     support.wait_for(lambda: not support.processes("sleep " + marker), 10)
     assert not os.path.exists(out)
+
+
+def test_devices_of_the_host_cannot_be_changed(shared, tmp):
+    """They are usable, but their mode and owner are those of the host, and stay."""
+    names = ("full", "null", "random", "tty", "urandom", "zero")
+    before = {name: os.stat("/dev/" + name)[:6] for name in names}
+    script = "for f in %s /proc/keys; do chmod 600 /dev/$f; chown games /dev/$f; touch /dev/$f /proc/keys; done 2>/dev/null\n" \
+        "echo > /dev/null; head -c 3 /dev/zero | wc -c\n" % " ".join(names)
+    deb = support.make_deb(tmp, "meddler", scripts={"postinst": "set +e\n" + script + "true\n"})
+    shared("install", "platform", "--add", deb, "--output", tmp + "/out")
+    assert shared("exec", "platform", "--", "sh", "-c", script).stdout.strip() == "3"
+    assert {name: os.stat("/dev/" + name)[:6] for name in names} == before
+
+
+def test_a_caller_that_ignores_its_children(shared):
+    words = ["env", "--ignore-signal=CHLD", *shared.argv("exec", "platform", "--", "echo", "heard")]
+    assert support.command(*words, timeout=60).stdout == "heard\n"

@@ -30,7 +30,7 @@ def test_ways_out_of_a_refusal(ways, lines):
     assert hints.translate("policy-refused", "; ".join(ways)) == lines
 
 
-@pytest.mark.parametrize("kind", ["not-solvable", "network"])
+@pytest.mark.parametrize("kind", ["not-solvable", "network", "lists-outdated"])
 def test_lists_are_the_templates(kind):
     (line,) = hints.translate(kind, "refresh the package lists with --update all, or use --repo")
     assert "--" not in line

@@ -60,7 +60,13 @@ pub enum ChrootError {
         /// What failed, with the tail of the output.
         message: String,
     },
-    /// A repository could not be reached, or did not have what it promised.
+    /// A repository has not got any more what the package lists say.
+    #[error("{message}")]
+    ListsOutdated {
+        /// apt's own words.
+        message: String,
+    },
+    /// A repository could not be reached.
     #[error("{message}")]
     Network {
         /// apt's own words.
@@ -106,7 +112,7 @@ impl ChrootError {
             Self::PolicyRefused { .. } | Self::PlanChanged { .. } | Self::NotSolvable { .. } => 4,
             Self::MissingPrivilege { .. } | Self::MissingTool { .. } => 5,
             Self::PackageFailed { .. } => 6,
-            Self::Network { .. } => 8,
+            Self::ListsOutdated { .. } | Self::Network { .. } => 8,
             Self::Interrupted { .. } => 130,
         }
     }
@@ -120,6 +126,7 @@ impl ChrootError {
             Self::PlanChanged { .. } => "plan-changed",
             Self::NotSolvable { .. } => "not-solvable",
             Self::PackageFailed { .. } => "package-failed",
+            Self::ListsOutdated { .. } => "lists-outdated",
             Self::Network { .. } => "network",
             Self::Interrupted { .. } => "interrupted",
             Self::Io { .. } => "io",
@@ -139,6 +146,9 @@ impl ChrootError {
                 let mut ways: Vec<&str> = refusals.iter().map(|r| r.way_out.as_str()).collect();
                 ways.dedup();
                 (!ways.is_empty()).then(|| ways.join("; "))
+            }
+            Self::ListsOutdated { .. } => {
+                Some("refresh the package lists with --update all, or use a newer template".to_owned())
             }
             Self::PlanChanged { .. } => Some("make a new plan".to_owned()),
             Self::PackageFailed { .. } => {

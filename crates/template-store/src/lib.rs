@@ -27,5 +27,6 @@ mod store;
 
 pub use checkout::{check_target, checkout, materialize};
 pub use import::{Imported, import};
+pub use node::copy_metadata;
 pub use scratch::Scratch;
 pub use store::{Record, Store, Stored, require_root};

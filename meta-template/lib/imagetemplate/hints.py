@@ -40,7 +40,7 @@ def translate(kind, hint):
         return _translate_ways_out(hint.split("; "))
     if kind == "not-solvable":
         return [NOT_SOLVABLE]
-    if kind == "network":
+    if kind in ("network", "lists-outdated"):
         return [NETWORK]
     # some name the variable as well
     hint = re.sub("(--[a-z-]+), TEMPLATE_", "TEMPLATE_", hint)

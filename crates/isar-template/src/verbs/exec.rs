@@ -87,5 +87,9 @@ pub fn overlay(scratch: &template_store::Scratch, lowers: Vec<PathBuf>) -> Resul
     for dir in [&upper, &work] {
         std::fs::create_dir(dir).map_err(|e| Error::io("creating", dir, e))?;
     }
+    // the root of an overlay has the metadata of its upper directory
+    if let Some(top) = lowers.first() {
+        template_store::copy_metadata(top, &upper)?;
+    }
     Ok(Root::Overlay { lowers, upper, work })
 }

@@ -17,6 +17,7 @@ use template_bundle::toc::Entry;
 use template_bundle::tree::{self, OnDisk};
 use template_bundle::writer;
 use template_bundle::{Error, finish};
+use template_chroot::ChrootError;
 use template_chroot::apt::{Plan, Transaction};
 use template_chroot::overlay::Merged;
 
@@ -62,6 +63,13 @@ fn form_of(output: &Path) -> Result<Form> {
             .hint("install to a directory, and pack it")
             .into());
     }
+    let unknown =
+        [".tgz", ".txz", ".tbz2", ".tzst", ".tar.xz", ".tar.bz2", ".tar.lz4", ".zip", ".img", ".wic"];
+    if let Some(ending) = unknown.iter().find(|ending| name.ends_with(**ending)) {
+        return Err(Error::usage(format!("'{name}': products are not written as '{ending}'"))
+            .hint("a name that ends in .tar, .tar.zst or .tar.gz gives a tar, any other a directory")
+            .into());
+    }
     Ok(match () {
         () if name.ends_with(".tar") => Form::Tar(Compression::None),
         () if name.ends_with(".tar.zst") => Form::Tar(Compression::Zstd),
@@ -78,12 +86,24 @@ pub fn run(cli: &Cli, opts: &InstallOpts) -> Result<u8> {
     if let Some(output) = &opts.output {
         check_output(output)?;
     }
-    let instance = opts.change.open(cli, opts.root.as_deref(), &progress)?;
+    let instance = opts.change.open(cli, opts.root.as_deref(), true, &progress)?;
     let mut show = show_events(cli, &progress);
     let mut transaction = Transaction::open(instance.root.clone(), instance.request.clone(), &mut show)?;
-    let plan = transaction.plan()?;
+    let mut plan = transaction.plan()?;
     announce(cli, &progress, &plan);
-    let report = transaction.apply(&plan)?;
+    let report = match transaction.apply(&plan) {
+        // nothing was installed yet
+        Err(outdated @ ChrootError::ListsOutdated { .. }) => {
+            log::warn!("{outdated}");
+            if !transaction.refresh_outdated()? {
+                return Err(outdated.into());
+            }
+            plan = transaction.plan()?;
+            announce(cli, &progress, &plan);
+            transaction.apply(&plan)?
+        }
+        other => other?,
+    };
     drop(transaction);
     if let (Some(output), Some(form)) = (&opts.output, &form) {
         write_product(&instance, output, form, &progress)

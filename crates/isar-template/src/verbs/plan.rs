@@ -37,7 +37,7 @@ pub struct PlanOpts {
 /// Runs the verb.
 pub fn run(cli: &Cli, opts: &PlanOpts) -> Result<u8> {
     let progress = Progress::new(&cli.global, "plan");
-    let instance = opts.change.open(cli, opts.root.as_deref(), &progress)?;
+    let instance = opts.change.open(cli, opts.root.as_deref(), false, &progress)?;
     let mut show = show_events(cli, &progress);
     let plan = Transaction::open(instance.root.clone(), instance.request.clone(), &mut show)?.plan()?;
     progress.finish();

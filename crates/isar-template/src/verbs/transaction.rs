@@ -68,8 +68,11 @@ pub struct Instance {
 }
 
 impl Change {
-    /// Opens an instance over the template, or on a tree of the caller.
-    pub fn open(&self, cli: &Cli, tree: Option<&Path>, progress: &Progress) -> Result<Instance> {
+    /// Opens an instance over the template, or on a tree of the caller, which is only changed when `touch` is given.
+    ///
+    /// The system is not finished: it is resolved and installed with the settings that the template was made with, and
+    /// finished after that.
+    pub fn open(&self, cli: &Cli, tree: Option<&Path>, touch: bool, progress: &Progress) -> Result<Instance> {
         template_store::require_root("working on a root filesystem")?;
         if let Some(pid) = self.die_with {
             template_chroot::watch::die_with(pid)?;
@@ -87,9 +90,10 @@ impl Change {
         let root = match tree {
             Some(tree) => {
                 check_tree(tree)?;
-                Root::Tree(tree.to_path_buf())
+                let tree = tree.canonicalize().map_err(|e| Error::io("reading", tree, e))?;
+                if touch { Root::Tree(tree) } else { overlay(&scratch, vec![tree])? }
             }
-            None => overlay(&scratch, store.lowers(stored.manifest.component(ROOTFS)?, false)?)?,
+            None => overlay(&scratch, store.lowers(stored.manifest.component(ROOTFS)?, true)?)?,
         };
         let apt = scratch.path().join("apt");
         std::fs::create_dir(&apt).map_err(|e| Error::io("creating", &apt, e))?;
@@ -102,7 +106,7 @@ impl Change {
             repos: self.repo.clone(),
             binds: resolve_binds(&self.binds)?,
             update: self.update,
-            keep_debs: tree.is_some(),
+            keep_debs: tree.is_some() && touch,
             // the result is synced as a whole, or belongs to a build that starts over when the machine fails
             unsafe_io: true,
             scratch_dir: Some(apt),

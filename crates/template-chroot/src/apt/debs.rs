@@ -32,9 +32,12 @@ pub(crate) struct LocalDeb {
 
 /// Copies and hashes in one pass.
 pub(crate) fn copy_deb(source: &Path, target: &Path) -> Result<(u64, String)> {
-    let mut input = match File::open(source) {
-        Ok(input) if input.metadata().is_ok_and(|m| m.is_file()) => input,
-        Ok(_) => {
+    // a pipe would be waited for
+    let opened =
+        fs::metadata(source).and_then(|m| if m.is_file() { File::open(source).map(Some) } else { Ok(None) });
+    let mut input = match opened {
+        Ok(Some(input)) => input,
+        Ok(None) => {
             return Err(ChrootError::usage(format!("package file: {}: it is no file", source.display())));
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {

@@ -148,6 +148,18 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    /// For when the lists turn out to be older than the repositories: all of them anew, if that is up to us and was
+    /// not done yet.
+    pub fn refresh_outdated(&mut self) -> Result<bool> {
+        if self.request.update != UpdateMode::Auto || self.sources.lists_missing {
+            return Ok(false);
+        }
+        self.planned = None;
+        self.sources.lists_missing = true;
+        self.update("remote", true)?;
+        Ok(true)
+    }
+
     fn update(&mut self, sources: &str, network: bool) -> Result<()> {
         (self.sink)(Event::Step("refreshing package lists"));
         let mut argv = vec!["apt-get".to_owned()];
@@ -175,12 +187,8 @@ pub(super) fn fetch_error(doing: &str, captured: &Captured) -> ChrootError {
                 way_out: "give the tree the key of the repository".to_owned(),
             }],
         },
-        Some(FetchFailure::Gone(line)) => ChrootError::Network {
-            message: format!("{doing}: {line}"),
-            hint: Some(
-                "package lists may be older than the repository: refresh them with --update all".to_owned(),
-            ),
-        },
+        Some(FetchFailure::Gone(line)) => ChrootError::ListsOutdated { message: format!("{doing}: {line}") },
+        Some(FetchFailure::NoSpace(line)) => ChrootError::Internal(format!("{doing}: {line}")),
         Some(FetchFailure::Network(line)) => ChrootError::Network {
             message: format!("{doing}: {line}"),
             hint: Some("try again, or use what is there with --update local".to_owned()),

@@ -206,10 +206,14 @@ impl Plan {
             .map(|a| {
                 let size = |bytes: Option<u64>| i64::try_from(bytes.unwrap_or(0)).unwrap_or(0);
                 let old = status.get(&format!("{}:{}", a.package, a.architecture));
-                let old = size(old.and_then(|p| p.installed_size).map(|kib| kib * 1024));
-                if a.operation == Operation::Remove { -old } else { size(a.installed_size) - old }
+                let old = size(old.and_then(|p| p.installed_size).map(|kib| kib.saturating_mul(1024)));
+                if a.operation == Operation::Remove {
+                    -old
+                } else {
+                    size(a.installed_size).saturating_sub(old)
+                }
             })
-            .sum();
+            .fold(0, i64::saturating_add);
         Self {
             version: PLAN_VERSION,
             digest: digest(&base, &actions, &marks),
@@ -268,8 +272,13 @@ fn digest(base: &Base, actions: &[Action], marks: &[Mark]) -> String {
     hash.update(format!("plan {PLAN_VERSION}\nbase {}\n", base.digest));
     for a in actions {
         let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        // what comes as a dependency counts as such afterwards
+        let mark = match (a.operation, a.asked_by) {
+            (Operation::Install, AskedBy::Dependency) => "auto",
+            _ => "-",
+        };
         hash.update(format!(
-            "{} {} {} {} {} {}\n",
+            "{} {} {} {} {} {} {mark}\n",
             a.operation.word(),
             a.package,
             a.architecture,

@@ -14,7 +14,7 @@ use super::simulate::{Change, Uri, parse_simulation, parse_uris, reasons};
 use super::status::{Stanza, Status, parse_stanzas};
 use super::transaction::{Event, Transaction};
 use super::version::compare_versions;
-use crate::error::{ChrootError, Result};
+use crate::error::{ChrootError, Refusal, Result};
 use crate::sandbox::OWN_DIR;
 
 const URIS: &str = "@@ uris";
@@ -46,9 +46,13 @@ impl Transaction<'_> {
         let shown = self.show(&changes)?;
         let actions: Vec<Action> =
             changes.iter().map(|change| self.action(change, &status, &wanted, &uris, &shown)).collect();
-        let refusals = policy::check_actions(&actions, &self.request, &status);
-        let removed =
-            |name: &String| actions.iter().any(|a| a.operation == Operation::Remove && a.package == *name);
+        let mut refusals = policy::check_actions(&actions, &self.request, &status);
+        refusals.extend(self.debs.iter().filter_map(|deb| not_the_file(deb, &actions)));
+        let removed = |name: &String| {
+            actions.iter().any(|a| {
+                a.operation == Operation::Remove && status.qualified(&a.package, &a.architecture) == *name
+            })
+        };
         let mark = |names: &BTreeSet<String>, auto: bool| -> Vec<Mark> {
             names.iter().filter(|n| !removed(n)).map(|n| Mark { package: n.clone(), auto }).collect()
         };
@@ -77,7 +81,7 @@ impl Transaction<'_> {
                     });
                     if fits && !again {
                         if let Some(package) = installed.filter(|p| p.auto) {
-                            wanted.mark_manual.insert(package.name.clone());
+                            wanted.mark_manual.insert(status.mark_name(package));
                         }
                         continue;
                     }
@@ -106,7 +110,7 @@ impl Transaction<'_> {
         }
         for name in &self.request.mark_auto {
             if let Some(package) = status.installed(name).filter(|p| !p.auto) {
-                wanted.mark_auto.insert(package.name.clone());
+                wanted.mark_auto.insert(status.mark_name(package));
             }
         }
         wanted
@@ -142,7 +146,8 @@ impl Transaction<'_> {
     /// Arguments of `apt-get`, the same for the simulation and the real run.
     pub(super) fn install_arguments(&self, wanted: &Wanted) -> Vec<String> {
         let mut arguments = self.options("all", false);
-        arguments.extend(["--assume-yes", "--purge"].map(str::to_owned));
+        // a hold is against upgrades that nobody asked for, and those are refused by policy
+        arguments.extend(["--assume-yes", "--purge", "--allow-change-held-packages"].map(str::to_owned));
         if wanted.reinstall {
             arguments.push("--reinstall".to_owned());
         }
@@ -183,6 +188,15 @@ impl Transaction<'_> {
         let (simulation, uris) = stdout.split_once(URIS).unwrap_or((&stdout, ""));
         if !captured.exit.success() {
             log::debug!("apt says: {stdout}{stderr}");
+            if captured.exit.signal.is_some() || captured.exit.code >= 128 {
+                return Err(ChrootError::Internal(format!(
+                    "resolving packages: apt ended with status {}: is there enough memory?",
+                    captured.exit.code
+                )));
+            }
+            if stderr.contains("No space left on device") {
+                return Err(ChrootError::Internal(format!("resolving packages: {}", reasons("", &stderr))));
+            }
             return Err(not_solvable(&reasons(simulation, &stderr)));
         }
         Ok((parse_simulation(simulation), parse_uris(uris)))
@@ -239,13 +253,15 @@ impl Transaction<'_> {
         };
         let Some(version) = &change.new else {
             let named = self.request.remove.iter().any(|n| n.split(':').next() == Some(name));
-            let auto = installed.is_some_and(|p| p.auto) || wanted.mark_auto.contains(name);
+            let marked = |p| wanted.mark_auto.contains(&status.mark_name(p));
+            let auto = installed.is_some_and(|p| p.auto || marked(p));
             action.asked_by = match (named, auto && self.request.auto_remove) {
                 (true, _) => AskedBy::Request,
                 (false, true) => AskedBy::AutoRemove,
                 (false, false) => AskedBy::Consequence,
             };
-            action.installed_size = installed.and_then(|p| p.installed_size).map(|kib| kib * 1024);
+            action.installed_size =
+                installed.and_then(|p| p.installed_size).map(|kib| kib.saturating_mul(1024));
             return action;
         };
         let deb = self.debs.iter().find(|d| d.name == *name && d.version == *version);
@@ -261,7 +277,7 @@ impl Transaction<'_> {
         if let Some(stanza) = shown.get(&(name.clone(), version.clone())) {
             let number = |field: &str| stanza.get(field).and_then(|v| v.parse::<u64>().ok());
             action.size = number("size");
-            action.installed_size = number("installed-size").map(|kib| kib * 1024);
+            action.installed_size = number("installed-size").map(|kib| kib.saturating_mul(1024));
             action.sha256 = stanza.get("sha256").cloned();
         }
         let uri = uris.iter().find(|u| u.package().is_some_and(|(n, v)| n == *name && v == *version));
@@ -281,10 +297,30 @@ impl Transaction<'_> {
     }
 }
 
+/// apt takes files of the same version and the same dependencies for the same, and chooses one.
+fn not_the_file(deb: &LocalDeb, actions: &[Action]) -> Option<Refusal> {
+    let action =
+        actions.iter().find(|a| a.package == deb.name && a.new_version.as_ref() == Some(&deb.version))?;
+    if action.sha256.as_ref() == Some(&deb.sha256) {
+        return None;
+    }
+    let from = action.origin.as_ref().map(|o| format!(" of {o}")).unwrap_or_default();
+    Some(Refusal {
+        package: deb.name.clone(),
+        reason: format!(
+            "apt would take another file{from} in place of '{}', which has the same version {}",
+            deb.source.display(),
+            deb.version
+        ),
+        way_out: "give the file a version of its own, or leave out the repository that has the other"
+            .to_owned(),
+    })
+}
+
 fn describe_deb(action: &mut Action, deb: &LocalDeb) {
     action.origin = Some(Origin::File { path: deb.source.clone() });
     action.size = Some(deb.size);
-    action.installed_size = deb.installed_size.map(|kib| kib * 1024);
+    action.installed_size = deb.installed_size.map(|kib| kib.saturating_mul(1024));
     action.sha256 = Some(deb.sha256.clone());
 }
 

@@ -171,6 +171,8 @@ pub(crate) enum FetchFailure {
     NotAuthentic(String),
     /// The file is not there any more.
     Gone(String),
+    /// The disk is full.
+    NoSpace(String),
     /// Anything else: unreachable, broken off.
     Network(String),
 }
@@ -181,11 +183,24 @@ pub(crate) fn fetch_failure(output: &str) -> Option<FetchFailure> {
     let lines: Vec<&str> = output.lines().filter(said).collect();
     let pick = |words: &[&str]| {
         let found = lines.iter().find(|line| words.iter().any(|w| line.contains(w)))?;
-        Some(found.strip_prefix("E: ").or(found.strip_prefix("W: ")).unwrap_or(found).trim().to_owned())
+        Some(
+            found
+                .strip_prefix("E: ")
+                .or(found.strip_prefix("W: "))
+                .unwrap_or(found)
+                .trim()
+                .trim_end_matches('.')
+                .to_owned(),
+        )
     };
-    pick(&["is not signed", "NO_PUBKEY", "unauthenticated packages", "EXPKEYSIG", "BADSIG"])
-        .map(FetchFailure::NotAuthentic)
-        .or_else(|| pick(&["404  Not Found", "404 Not Found", "Hash Sum mismatch"]).map(FetchFailure::Gone))
+    pick(&["No space left on device", "You don't have enough free space"])
+        .map(FetchFailure::NoSpace)
+        .or_else(|| {
+            pick(&["is not signed", "NO_PUBKEY", "unauthenticated packages", "EXPKEYSIG", "BADSIG"])
+                .map(FetchFailure::NotAuthentic)
+        })
+        // servers choose the words after the number
+        .or_else(|| pick(&["  404  ", "410  Gone", "Hash Sum mismatch"]).map(FetchFailure::Gone))
         .or_else(|| {
             pick(&[
                 "Failed to fetch",
@@ -200,7 +215,7 @@ pub(crate) fn fetch_failure(output: &str) -> Option<FetchFailure> {
         // it can be reached, and has nothing that could be authentic; a missing one says 404 besides
         .or_else(|| {
             let line = pick(&["does not have a Release file"])?;
-            let missing = output.contains("404  Not Found");
+            let missing = output.contains("404  ");
             Some(if missing { FetchFailure::Gone(line) } else { FetchFailure::NotAuthentic(line) })
         })
 }
@@ -339,6 +354,11 @@ mod tests {
     fn fetch_failures_are_told_apart() {
         let table = [
             ("E: Failed to fetch http://x/y.deb  404  Not Found [IP: 1 80]", "gone"),
+            ("E: Failed to fetch http://x/y.deb  404  File not found [IP: 1 80]", "gone"),
+            (
+                "E: Failed to fetch http://x/y.deb  Error writing - write (28: No space left on device)",
+                "space",
+            ),
             ("W: Failed to fetch http://x/InRelease  Temporary failure resolving 'x'", "network"),
             ("E: The repository 'http://x stable InRelease' is not signed.", "authentic"),
             (
@@ -359,6 +379,7 @@ mod tests {
         for (line, expected) in table {
             let got = match fetch_failure(line) {
                 Some(FetchFailure::Gone(_)) => "gone",
+                Some(FetchFailure::NoSpace(_)) => "space",
                 Some(FetchFailure::Network(_)) => "network",
                 Some(FetchFailure::NotAuthentic(_)) => "authentic",
                 None => "none",

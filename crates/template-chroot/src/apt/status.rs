@@ -132,11 +132,26 @@ impl Status {
         format!("sha256:{:x}", hash.finalize())
     }
 
+    /// A package as `apt-mark` names it: with its architecture, if that is not the native one.
+    pub fn mark_name(&self, package: &Package) -> String {
+        self.qualified(&package.name, &package.architecture)
+    }
+
+    /// The same for one that is not there.
+    pub fn qualified(&self, name: &str, architecture: &str) -> String {
+        if architecture == self.architecture || architecture == "all" {
+            name.to_owned()
+        } else {
+            format!("{name}:{architecture}")
+        }
+    }
+
     /// The extended states with some marks changed, for a simulation.
     pub fn extended_states(&self, auto: &BTreeSet<String>, manual: &BTreeSet<String>) -> String {
         let mut text = String::new();
         for p in &self.packages {
-            if (p.auto || auto.contains(&p.name)) && !manual.contains(&p.name) {
+            let name = self.mark_name(p);
+            if (p.auto || auto.contains(&name)) && !manual.contains(&name) {
                 let architecture = if p.architecture == "all" { &self.architecture } else { &p.architecture };
                 text.push_str(&format!(
                     "Package: {}\nArchitecture: {architecture}\nAuto-Installed: 1\n\n",
@@ -208,5 +223,8 @@ mod tests {
         let text = status.extended_states(&set(&["gone"]), &set(&[]));
         let marked = Status::parse(STATUS, &text, "amd64");
         assert!(marked.get("bash").unwrap().auto && marked.get("gone").unwrap().auto);
+        // one architecture of a package alone
+        let marked = Status::parse(STATUS, &status.extended_states(&set(&["libx:i386"]), &set(&[])), "amd64");
+        assert!(marked.get("libx:i386").unwrap().auto && !marked.get("libx:amd64").unwrap().auto);
     }
 }

@@ -175,6 +175,11 @@ impl<'a> Transaction<'a> {
                 "APT::Color=0",
                 "APT::Get::List-Cleanup=0",
                 "APT::Update::Error-Mode=any",
+                // whatever the tree's configuration says
+                "APT::Get::AllowUnauthenticated=0",
+                "Acquire::AllowInsecureRepositories=0",
+                "Acquire::AllowWeakRepositories=0",
+                "Acquire::AllowDowngradeToInsecureRepositories=0",
                 // it takes as long as installing a few packages, and is of use to the authors of apt only
                 "Dir::Log::Planner=/dev/null",
                 "Dpkg::Progress-Fancy=0",

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
 
-use super::mounts::{Clone, InStep, PLAIN, Step, make_dir, tmpfs, write_file};
+use super::mounts::{Clone, FIXED, InStep, PLAIN, Step, make_dir, remount, tmpfs, write_file};
 use super::placeholders::Placeholders;
 
 const NODES: [&str; 6] = ["full", "null", "random", "tty", "urandom", "zero"];
@@ -35,6 +35,8 @@ pub(super) fn mount_dev(nodes: &[(&'static str, Clone)], placeholders: &mut Plac
         let path = dev.join(name);
         write_file(&path, b"", 0o666)?;
         clone.attach(&path)?;
+        // the nodes are the host's: they can be used, but neither their mode nor their owner be changed
+        remount(&path, FIXED)?;
     }
     for (link, target) in LINKS {
         symlink(target, link).step("linking", link)?;

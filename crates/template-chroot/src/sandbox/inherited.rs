@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) The isar-template authors
-//! # Open files that we were started with
+//! # What we were started with
 //!
 //! A caller that leaks descriptors (to a directory, say) would hand the foreign code a way out of its root. The safe
-//! interfaces know only descriptors that have an owner, and these have none: hence the only unsafe code here.
+//! interfaces know only descriptors that have an owner, and these have none; and they do not know signals, which
+//! could have handlers: hence the only unsafe code here.
 #![allow(unsafe_code)]
 
 use std::fs;
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
+
+use nix::sys::signal::{SigHandler, Signal, signal};
 
 /// Keeps everything but standard input, output and error from the programs that this process will start.
 pub(super) fn keep_to_ourselves() -> io::Result<()> {
@@ -27,4 +30,12 @@ pub(super) fn keep_to_ourselves() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A caller that ignores SIGCHLD hands that down, and then nobody hears of the end of a child.
+pub(super) fn default_child_signal() {
+    // SAFETY: no handler is set, and this process has a single thread
+    if let Err(e) = unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) } {
+        log::debug!("setting SIGCHLD to its default: {e}");
+    }
 }

@@ -54,6 +54,7 @@ const PROXY_VARIABLES: [&str; 8] = [
 /// processes of a sandbox.
 pub fn sandbox_entry() {
     let mut args = std::env::args_os().skip(1);
+    inherited::default_child_signal();
     if args.next().is_none_or(|first| first != ENTRY) {
         return;
     }

@@ -30,6 +30,9 @@ pub(super) const OWN_MOUNTS: [&str; 5] = ["/dev", "/proc", "/run", "/sys", "/tmp
 pub(super) const PLAIN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
 pub(super) const INERT: MsFlags = PLAIN.union(MsFlags::MS_NOEXEC);
 
+/// For device nodes of the host.
+pub(super) const FIXED: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC).union(MsFlags::MS_RDONLY);
+
 /// A step that failed, and on what.
 #[derive(Debug)]
 pub(super) struct StepError {
@@ -245,7 +248,10 @@ pub(super) fn mask_system() -> Step<()> {
         let path = Path::new(path);
         match fs::symlink_metadata(path) {
             Ok(m) if m.is_dir() => tmpfs(path, INERT | MsFlags::MS_RDONLY, "mode=555,size=0")?,
-            Ok(_) => bind(Path::new("/dev/null"), path)?,
+            Ok(_) => {
+                bind(Path::new("/dev/null"), path)?;
+                remount(path, FIXED)?;
+            }
             Err(_) => {}
         }
     }

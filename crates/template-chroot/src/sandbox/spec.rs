@@ -60,7 +60,7 @@ impl Bind {
             )));
         }
         for own in ["/proc", "/sys", "/dev", OWN_DIR] {
-            if self.target.starts_with(own) {
+            if self.target.starts_with(own) || Path::new(own).starts_with(&self.target) {
                 return Err(ChrootError::usage(format!(
                     "bind target '{target}': {own} belongs to the sandbox"
                 )));
@@ -178,6 +178,8 @@ mod tests {
             ("/a:/b/../etc", None),
             ("/a:/proc/x", None),
             ("/a:/dev", None),
+            ("/a:/run", None),
+            ("/a:/run/other", Some(("/a", "/run/other", false))),
         ];
         for (text, expected) in table {
             let got = text.parse::<Bind>().ok();
