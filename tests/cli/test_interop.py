@@ -108,6 +108,8 @@ def test_umoci_unpacks_what_our_checkout_makes(gzip_bundle, tmp):
     support.assert_same_tree(finished, out + "/rootfs", sparse=False)
 
 
+# not every machine may raise its limits
+LIMITS = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
 # its path must not be longer than 50 characters
 RUNROOT = "/run/isar-template-tests.%d" % os.getpid()
 
@@ -138,7 +140,7 @@ class Engine:
         return support.command(self.tool, *self.options, *words, **options)
 
     def container(self, bundle):
-        return self("from", *self.policy, "oci:%s:1.0-rootfs" % bundle).stdout.split()[-1]
+        return self("from", *self.policy, *LIMITS, "oci:%s:1.0-rootfs" % bundle).stdout.split()[-1]
 
 
 @pytest.mark.parametrize("which", ["zstd", "gzip"])
@@ -166,13 +168,11 @@ RUNTIMES = [["--runtime", "crun", "run", "--cgroups", "disabled"], ["--runtime",
 
 def test_podman_runs_a_command(storage, platform_bundle):
     podman = Engine("podman", storage)
-    # not every machine may raise its limits
-    limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
     script = ". /etc/os-release; echo $ID $VERSION_CODENAME; dpkg --audit"
     results = []
     for runtime in RUNTIMES:
         results.append(podman(
-            "--cgroup-manager", "cgroupfs", *runtime, "--rm", "--network", "none", *limits, *podman.policy,
+            "--cgroup-manager", "cgroupfs", *runtime, "--rm", "--network", "none", *LIMITS, *podman.policy,
             "oci:%s:1.0-rootfs" % platform_bundle, "/bin/sh", "-c", script, check=False))
         if results[-1].returncode == 0:
             break
