@@ -38,7 +38,7 @@ def image(store, tmp_path, monkeypatch):
         return {"digest": "sha256:1"}
 
     monkeypatch.setattr(helper, "run", run)
-    monkeypatch.setattr(produce, "_as_root", lambda d, *argv: d.roots.append(argv))
+    monkeypatch.setattr(helper, "as_root", lambda d, *argv: d.roots.append(argv))
     monkeypatch.setattr(produce, "_stage_rootfs", lambda *_: None)
     return d
 

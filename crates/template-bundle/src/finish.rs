@@ -342,7 +342,7 @@ mod tests {
         // siblings in byte order, so this one is the first that stays
         assert!(matches!(find("usr/three"), Node::File { size: 6, .. }));
         assert_eq!(*find("usr/two"), Node::Hardlink { target: "usr/three".into() });
-        let mut checker = crate::toc::Checker::default();
+        let mut checker = crate::checker::Checker::default();
         merged.iter().for_each(|(e, _)| checker.check(e).unwrap());
     }
 
@@ -355,7 +355,7 @@ mod tests {
         let root = InRoot::open(tree).unwrap();
         let steps = steps(&root).unwrap();
         let layer = layer(&root, &steps, &base).unwrap();
-        let mut checker = crate::toc::Checker::default();
+        let mut checker = crate::checker::Checker::default();
         layer.entries.iter().for_each(|e| checker.check(e).unwrap());
         let merged: Vec<_> =
             merge(&base, &layer.entries).unwrap().into_iter().map(|(e, _)| e.path.display()).collect();

@@ -9,6 +9,7 @@
 pub mod bundle;
 pub mod bytes;
 pub mod canon;
+pub mod checker;
 pub mod debian;
 pub mod diff;
 pub mod digest;

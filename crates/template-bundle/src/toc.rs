@@ -6,14 +6,14 @@
 //! before children, siblings in byte order. The tar stream is a function of these entries and the contents of the
 //! files (see [`crate::canon`]), so whoever holds the verified table never has to believe a tar header.
 //!
-//! A table that passes [`Checker`] describes a tree that cannot reach outside itself: every parent is a
-//! directory that came before, no path occurs twice, and hard links point to earlier files.
+//! What a table must be like is in [`crate::checker`].
 
 use std::io::{BufRead, BufReader, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
+use crate::checker::Checker;
 use crate::digest::Digest;
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::manifest::Part;
@@ -23,12 +23,6 @@ use crate::scan::WHITEOUT;
 const MAX_LINE: u64 = 1 << 20;
 /// More entries than any Debian system has; bounds the memory that a bundle can ask for.
 const MAX_ENTRIES: usize = 5_000_000;
-/// Longest path: what the kernel takes.
-const MAX_PATH: usize = 4095;
-/// Longest name: what every file system takes.
-const MAX_NAME: usize = 255;
-/// Extended attributes of one file: what the kernel lists at most, and more than ext4 can hold.
-const MAX_XATTRS: usize = 65536;
 /// The largest frame we write or accept, before compression: bounds the memory of a worker.
 pub const MAX_FRAME: u64 = 4 << 20;
 /// The version of this format that is written and read.
@@ -140,154 +134,6 @@ pub fn path_order(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
     // '/' sorts before every other byte
     let key = |c: &u8| if *c == b'/' { 0u16 } else { u16::from(*c) + 1 };
     a.iter().map(key).cmp(b.iter().map(key))
-}
-
-fn parent(path: &[u8]) -> &[u8] {
-    path.iter().rposition(|c| *c == b'/').map_or(&[], |at| &path[..at])
-}
-
-/// What a file and all its names have in common.
-#[derive(PartialEq)]
-struct Metadata {
-    mode: u32,
-    owner: (u32, u32),
-    mtime: (i64, u32),
-    xattrs: Vec<(Bytes, Bytes)>,
-}
-
-impl Metadata {
-    fn of(entry: &Entry) -> Self {
-        let owner = (entry.uid, entry.gid);
-        Metadata { mode: entry.mode, owner, mtime: entry.mtime, xattrs: entry.xattrs.clone() }
-    }
-}
-
-/// Checks entries as they come.
-#[derive(Default)]
-pub struct Checker {
-    last: Option<Vec<u8>>,
-    directories: Vec<Vec<u8>>,
-    linkable: std::collections::HashMap<Vec<u8>, Metadata>,
-}
-
-impl Checker {
-    /// Accepts the next entry or says what is wrong with it.
-    pub fn check(&mut self, entry: &Entry) -> Result<()> {
-        self.check_inner(entry).map_err(|e| e.within(format!("entry '{}'", entry.path.display())))
-    }
-
-    fn check_inner(&mut self, entry: &Entry) -> Result<()> {
-        let path = &entry.path.0;
-        check_path(path)?;
-        match &self.last {
-            None if path.is_empty() => {}
-            None => return Err(Error::damaged("the first entry must be the root directory")),
-            Some(last) if path_order(last, path).is_ge() => {
-                return Err(Error::damaged(if last == path { "occurs twice" } else { "is out of order" }));
-            }
-            Some(_) => {}
-        }
-        // entries come in depth-first order, so the open directories are a stack
-        while self.directories.last().is_some_and(|dir| dir != parent(path) && !path.is_empty()) {
-            self.directories.pop();
-        }
-        if !path.is_empty() && self.directories.is_empty() {
-            return Err(Error::damaged("its parent is not a directory of the tree"));
-        }
-        if entry.mode > 0o7777 || entry.mtime.1 > 999_999_999 {
-            return Err(Error::damaged("mode or time out of range"));
-        }
-        check_xattrs(&entry.xattrs)?;
-        match &entry.node {
-            Node::Directory => self.directories.push(path.clone()),
-            _ if path.is_empty() => return Err(Error::damaged("the root must be a directory")),
-            Node::File { size, digest, holes } => {
-                check_holes(*size, holes)?;
-                if *size == 0 && *digest != Digest::of(b"") {
-                    return Err(Error::damaged("an empty file cannot have this digest"));
-                }
-            }
-            Node::Symlink { target } => {
-                if target.0.is_empty() || target.0.len() > MAX_PATH || target.0.contains(&0) {
-                    return Err(Error::damaged("link target is empty, too long or holds NUL"));
-                }
-            }
-            Node::Hardlink { target } => {
-                let Some(metadata) = self.linkable.get(&target.0) else {
-                    return Err(Error::damaged("is a hard link to something that is no earlier file"));
-                };
-                if *metadata != Metadata::of(entry) {
-                    return Err(Error::damaged("is a hard link with other metadata than its target"));
-                }
-            }
-            Node::CharDevice { major, minor } | Node::BlockDevice { major, minor } => {
-                // what the kernel holds in a dev_t
-                if *major > 0xfff || *minor > 0xf_ffff {
-                    return Err(Error::damaged("device number out of range"));
-                }
-                if matches!(entry.node, Node::CharDevice { major: 0, minor: 0 }) {
-                    return Err(Error::damaged("is a device by which overlayfs marks deletions"));
-                }
-            }
-            Node::Fifo => {}
-        }
-        if !matches!(entry.node, Node::Directory | Node::Hardlink { .. }) {
-            self.linkable.insert(path.clone(), Metadata::of(entry));
-        }
-        self.last = Some(path.clone());
-        Ok(())
-    }
-}
-
-fn check_path(path: &[u8]) -> Result<()> {
-    if path.is_empty() {
-        return Ok(());
-    }
-    if path.len() > MAX_PATH {
-        return Err(Error::damaged(format!("path is longer than {MAX_PATH} bytes")));
-    }
-    for name in path.split(|c| *c == b'/') {
-        if name.is_empty() || name == b"." || name == b".." || name.contains(&0) || name.len() > MAX_NAME {
-            return Err(Error::damaged("path holds an empty, overlong, '.' or '..' name, or NUL"));
-        }
-    }
-    Ok(())
-}
-
-fn check_xattrs(xattrs: &[(Bytes, Bytes)]) -> Result<()> {
-    let mut total = 0;
-    for (i, (name, value)) in xattrs.iter().enumerate() {
-        total += name.0.len() + value.0.len() + 1;
-        let ordered = i == 0 || xattrs[i - 1].0 < *name;
-        if !ordered
-            || name.0.is_empty()
-            || name.0.len() > MAX_NAME
-            || name.0.contains(&0)
-            || name.0.contains(&b'=')
-        {
-            return Err(Error::damaged("extended attributes are out of order or badly named"));
-        }
-    }
-    if total > MAX_XATTRS {
-        return Err(Error::damaged(format!("has more than {MAX_XATTRS} bytes of extended attributes")));
-    }
-    Ok(())
-}
-
-fn check_holes(size: u64, holes: &[(u64, u64)]) -> Result<()> {
-    let mut end = 0;
-    for (i, (offset, len)) in holes.iter().enumerate() {
-        let starts = if i == 0 { *offset >= end } else { *offset > end };
-        let stop = offset.checked_add(*len);
-        match stop {
-            Some(stop) if starts && *len > 0 && stop <= size => end = stop,
-            _ => return Err(Error::damaged("holes are out of order or outside of the file")),
-        }
-    }
-    if size > i64::MAX as u64 / 2 {
-        return Err(Error::damaged("size is out of range"));
-    }
-    Ok(())
 }
 
 impl Toc {
@@ -424,35 +270,7 @@ fn read_line(input: &mut impl BufRead, max: u64) -> Result<Option<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn dir(path: &str) -> Entry {
-        Entry {
-            path: path.into(),
-            node: Node::Directory,
-            mode: 0o755,
-            uid: 0,
-            gid: 0,
-            mtime: (1, 2),
-            xattrs: vec![],
-        }
-    }
-
-    fn node(path: &str, node: Node) -> Entry {
-        Entry { node, mode: 0o644, ..dir(path) }
-    }
-
-    fn link(path: &str, target: &str) -> Entry {
-        node(path, Node::Hardlink { target: target.into() })
-    }
-
-    fn file(path: &str) -> Entry {
-        node(path, Node::File { size: 10, digest: Digest::of(b""), holes: vec![] })
-    }
-
-    fn check(entries: &[Entry]) -> Result<()> {
-        let mut checker = Checker::default();
-        entries.iter().try_for_each(|e| checker.check(e))
-    }
+    use crate::checker::tests::{dir, file, link, node};
 
     #[test]
     fn table_round_trips() {
@@ -473,41 +291,23 @@ mod tests {
     }
 
     #[test]
-    fn trees_that_reach_outside_themselves_are_refused() {
-        let sym = |path: &str| node(path, Node::Symlink { target: "/etc".into() });
-        let cases: &[(&str, Vec<Entry>)] = &[
-            ("no root", vec![dir("a")]),
-            ("dot dot", vec![dir(""), dir("..")]),
-            ("dot dot inside", vec![dir(""), dir("a"), file("a/../b")]),
-            ("absolute", vec![dir(""), file("/etc")]),
-            ("through a symlink", vec![dir(""), sym("a"), file("a/b")]),
-            ("through a file", vec![dir(""), file("a"), file("a/b")]),
-            ("no parent", vec![dir(""), file("a/b")]),
-            ("parent closed", vec![dir(""), dir("a"), dir("b"), file("a/c")]),
-            ("twice", vec![dir(""), file("a"), file("a")]),
-            ("out of order", vec![dir(""), file("b"), file("a")]),
-            ("forward hard link", vec![dir(""), link("a", "b"), file("b")]),
-            ("hard link to a directory", vec![dir(""), dir("a"), link("b", "a")]),
-            ("hard link of another mode", vec![dir(""), file("a"), Entry { mode: 0o4755, ..link("b", "a") }]),
-            ("nul", vec![dir(""), file("a\0b")]),
-            ("trailing slash", vec![dir(""), dir("a/")]),
-        ];
-        for (what, entries) in cases {
-            assert_eq!(check(entries).unwrap_err().kind, Kind::Damaged, "{what}");
+    fn whiteouts_belong_to_finish_layers() {
+        let toc = |name: &str| Toc { frames: vec![], entries: vec![dir(""), dir("a"), file(name)] };
+        for (name, plain) in [("a/.wh.b", false), ("a/.wh.", false), ("a/b.wh.c", true), ("a/.who", true)] {
+            assert_eq!(toc(name).check_part(Part::Base).is_ok(), plain, "{name}");
+            assert!(toc(name).check_part(Part::Finish).is_ok());
         }
-        assert!(check(&[dir(""), dir("a"), file("a/b"), file("a.c"), link("b", "a/b")]).is_ok());
     }
 
     #[test]
-    fn holes_lie_within_the_file() {
-        for (holes, good) in [
-            (vec![(0, 4), (6, 4)], true),
-            (vec![(0, 4), (4, 2)], false),
-            (vec![(0, 11)], false),
-            (vec![(u64::MAX, 2)], false),
-            (vec![(0, 0)], false),
-        ] {
-            assert_eq!(check_holes(10, &holes).is_ok(), good, "{holes:?}");
-        }
+    fn what_readers_would_refuse_is_not_written() {
+        let mut entry = file("a");
+        entry.xattrs = vec![("user.x".into(), Bytes(vec![0; 70_000]))];
+        let toc = |entries| Toc { frames: vec![], entries };
+        assert_eq!(toc(vec![dir(""), entry]).check_writable().unwrap_err().kind, Kind::Refused);
+        let holes = (0..80_000).map(|n| (n * 4096, 1024)).collect();
+        let node = Node::File { size: 1 << 40, digest: Digest::of(b""), holes };
+        assert!(toc(vec![dir(""), Entry { node, ..file("a") }]).check_writable().is_err());
+        assert!(toc(vec![dir(""), file("a")]).check_writable().is_ok());
     }
 }

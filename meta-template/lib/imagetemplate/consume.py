@@ -5,7 +5,6 @@
 import glob
 import json
 import os
-import subprocess
 
 from . import bundle, helper, hints, repository, transaction
 
@@ -207,10 +206,8 @@ def _run(d, verb, *arguments, progress=None):
 
 
 def as_root(d, *argv):
-    """Run a plain command as root; raises ConsumeError with what it said."""
-    process = helper.run_privileged(
-        d, argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    output = process.communicate()[0].decode(errors="replace").strip()
-    if process.returncode:
-        raise ConsumeError(f"running {' '.join(argv)}: {output or process.returncode}")
+    """Run a plain command as root."""
+    try:
+        helper.as_root(d, *argv)
+    except helper.HelperError as error:
+        raise ConsumeError(str(error)) from None

@@ -91,6 +91,16 @@ def run_privileged(d, argv, **options):
     return subprocess.Popen(["sudo", "-n", "--", "/usr/bin/env", "-i", *settings, *argv], **options)
 
 
+def as_root(d, *argv):
+    """Run a plain command as root; a HelperError has what it said."""
+    process = run_privileged(
+        d, argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    output = process.communicate()[0].decode(errors="replace").strip()
+    if process.returncode:
+        raise HelperError(f"running {' '.join(argv)}: {output or process.returncode}")
+
+
 def run(d, verb, *arguments, progress=None):
     """Run a verb of the helper as root and return its JSON result.
 

@@ -8,7 +8,6 @@ import json
 import os
 import shlex
 import shutil
-import subprocess
 
 from . import anchors, helper, release, repository
 
@@ -69,8 +68,8 @@ def pack(d, lock, unlock, progress=None):
         "--output", packed,
         progress=progress,
     )  # fmt: skip
-    _as_root(d, "chown", f"{os.getuid()}:{os.getgid()}", packed)
-    _as_root(d, "rm", "-rf", "--one-file-system", staged)
+    helper.as_root(d, "chown", f"{os.getuid()}:{os.getgid()}", packed)
+    helper.as_root(d, "rm", "-rf", "--one-file-system", staged)
     _deploy(packed, deployed)
     unrecorded = anchors.unrecorded(offered, collected["selfBuilt"])
     return report(d, result, deployed, signed=key != "none"), warnings(d, unrecorded)
@@ -134,7 +133,7 @@ def _stage_rootfs(d, tasks, path):
         )
     flags = d.getVar("SSTATE_TAR_ATTR_FLAGS") or ""
     # the object holds a tar of root's files, itself in a compressed tar
-    _as_root(
+    helper.as_root(
         d, "bash", "-o", "pipefail", "-ec",
         f"zstd -dcq {shlex.quote(sstate)} | tar -xOf - --wildcards '*rootfs.tar' "
         f"| tar -C {shlex.quote(os.path.dirname(path))} -xpf - {flags}",
@@ -145,18 +144,9 @@ def _stage_rootfs(d, tasks, path):
 
 def _stage_tree(d, source, path, noise=()):
     """A copy of a tree that others may go on writing to: hard links, as nothing in it is changed in place."""
-    _as_root(d, "cp", "-alx", os.path.realpath(source), path)
+    helper.as_root(d, "cp", "-alx", os.path.realpath(source), path)
     if noise:
-        _as_root(d, "rm", "-rf", *(os.path.join(path, name) for name in noise))
-
-
-def _as_root(d, *argv):
-    process = helper.run_privileged(
-        d, argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    output = process.communicate()[0].decode(errors="replace").strip()
-    if process.returncode:
-        raise ProduceError(f"running {' '.join(argv)}: {output or process.returncode}")
+        helper.as_root(d, "rm", "-rf", *(os.path.join(path, name) for name in noise))
 
 
 @contextlib.contextmanager
