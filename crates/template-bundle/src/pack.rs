@@ -25,9 +25,9 @@ use crate::names;
 use crate::oci::{self, CONFIG, CREATED, INDEX, Index, MANIFEST, Manifest, Platform, VERSION, to_bytes};
 use crate::scan::scan;
 use crate::signature;
-use crate::toc::{Entry, Toc};
+use crate::toc::{Entry, check_writable};
 use crate::tree::{self, Advance, Contents, OnDisk};
-use crate::writer::Writer;
+use crate::writer::{Writer, parent_of};
 
 /// Largest anchors file.
 const MAX_ANCHORS: u64 = 16 << 20;
@@ -180,8 +180,7 @@ pub fn pack(input: &Input, output: &Path, progress: &dyn Progress) -> Result<Pac
 
 /// Refuses an output that would be packed into itself.
 fn check_apart(output: &Path, components: &[(String, PathBuf)]) -> Result<()> {
-    let parent = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let Ok(parent) = parent.canonicalize() else { return Ok(()) };
+    let Ok(parent) = parent_of(output).canonicalize() else { return Ok(()) };
     for (name, path) in components {
         if path.canonicalize().is_ok_and(|path| path.is_dir() && parent.starts_with(path)) {
             return Err(Error::usage(format!(
@@ -202,9 +201,7 @@ pub fn write_tree(
     compression: Compression,
     progress: &Advance,
 ) -> Result<Tree> {
-    let toc = Toc { frames: vec![], entries };
-    toc.check_writable()?;
-    let entries = toc.entries;
+    check_writable(&entries)?;
     let (written, digest, size) =
         writer.stream(|out| tree::write(entries, contents, compression, out, progress))?;
     let ((), toc_digest, toc_size) = writer.stream(|out| written.toc.write(out))?;

@@ -59,6 +59,12 @@ pub fn scan(path: &Path) -> Result<(Vec<Entry>, Notes)> {
     Ok((scan.entries, scan.notes))
 }
 
+/// A directory as the top of a tree, without what is in it.
+pub fn top(path: &Path) -> Result<Entry> {
+    let meta = fs::metadata(path).doing("reading", path)?;
+    Ok(with_metadata(Bytes::default(), Node::Directory, &meta, read_xattrs(path)?))
+}
+
 struct Scan {
     entries: Vec<Entry>,
     notes: Notes,

@@ -152,30 +152,6 @@ impl Toc {
         }
     }
 
-    /// Checks what is to be written as readers will: a bundle that nobody can read must not be made.
-    pub fn check_writable(&self) -> Result<()> {
-        let mut checker = Checker::default();
-        let mut line = Vec::new();
-        for entry in &self.entries {
-            let refuse = |why: &str| {
-                Err(Error::new(Kind::Refused, format!("cannot be packed: {why}"))
-                    .hint("remove the file, or what is special about it"))
-            };
-            if let Err(e) = checker.check(entry) {
-                return refuse(&e.message);
-            }
-            line.clear();
-            let size = serde_json::to_writer(&mut line, entry).map(|()| line.len() as u64 + 1);
-            if !size.is_ok_and(|size| size <= MAX_LINE) {
-                return refuse(&format!(
-                    "entry '{}' has more metadata than {MAX_LINE} bytes",
-                    entry.path.display()
-                ));
-            }
-        }
-        Ok(())
-    }
-
     /// Writes the table, compressed.
     pub fn write(&self, out: impl Write) -> Result<()> {
         let doing =
@@ -189,6 +165,10 @@ impl Toc {
             line.clear();
             serde_json::to_writer(&mut line, entry).map_err(|e| doing(&e))?;
             line.push(b'\n');
+            if line.len() as u64 > MAX_LINE {
+                let path = entry.path.display();
+                return Err(refused(&format!("entry '{path}' has more metadata than {MAX_LINE} bytes")));
+            }
             zstd.write_all(&line).map_err(|e| doing(&e))?;
         }
         zstd.finish().map_err(|e| doing(&e))?;
@@ -241,6 +221,17 @@ impl Toc {
         }
         Ok(Toc { frames: head.frames, entries })
     }
+}
+
+/// Checks what is to be written as readers will: a bundle that nobody can read must not be made.
+pub fn check_writable(entries: &[Entry]) -> Result<()> {
+    let mut checker = Checker::default();
+    entries.iter().try_for_each(|entry| checker.check(entry)).map_err(|e| refused(&e.message))
+}
+
+fn refused(why: &str) -> Error {
+    Error::new(Kind::Refused, format!("cannot be packed: {why}"))
+        .hint("remove the file, or what is special about it")
 }
 
 #[derive(Deserialize)]
@@ -303,11 +294,11 @@ mod tests {
     fn what_readers_would_refuse_is_not_written() {
         let mut entry = file("a");
         entry.xattrs = vec![("user.x".into(), Bytes(vec![0; 70_000]))];
-        let toc = |entries| Toc { frames: vec![], entries };
-        assert_eq!(toc(vec![dir(""), entry]).check_writable().unwrap_err().kind, Kind::Refused);
+        assert_eq!(check_writable(&[dir(""), entry]).unwrap_err().kind, Kind::Refused);
+        let write = |entry| Toc { frames: vec![], entries: vec![dir(""), entry] }.write(std::io::sink());
         let holes = (0..80_000).map(|n| (n * 4096, 1024)).collect();
         let node = Node::File { size: 1 << 40, digest: Digest::of(b""), holes };
-        assert!(toc(vec![dir(""), Entry { node, ..file("a") }]).check_writable().is_err());
-        assert!(toc(vec![dir(""), file("a")]).check_writable().is_ok());
+        assert_eq!(write(Entry { node, ..file("a") }).unwrap_err().kind, Kind::Refused);
+        assert!(check_writable(&[dir(""), file("a")]).is_ok() && write(file("a")).is_ok());
     }
 }

@@ -27,10 +27,7 @@ pub struct Writer {
 impl Writer {
     /// Starts beside the output. An existing output is only replaced when it is finished.
     pub fn new(output: &Path) -> Result<Writer> {
-        let parent = match output.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
+        let parent = parent_of(output);
         if !parent.is_dir() {
             return Err(Error::new(
                 Kind::NotFound,
@@ -114,7 +111,7 @@ pub fn append(path: &Path, blobs: &[Vec<u8>], update: impl FnOnce(&mut Index)) -
         }
         return write_index(path, &index);
     };
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = parent_of(path);
     let mut temp = tempfile::NamedTempFile::new_in(parent).doing("creating", parent)?;
     let bytes = to_bytes(&index)?;
     let mut out = tar::Builder::new(std::io::BufWriter::with_capacity(1 << 20, temp.as_file_mut()));
@@ -139,6 +136,11 @@ fn add_blob(dir: &Path, media_type: &str, bytes: &[u8]) -> Result<Descriptor> {
     let digest = Digest::of(bytes);
     write_aside(&dir.join(blob_name(&digest)), bytes)?;
     Ok(Descriptor::new(media_type, digest, bytes.len() as u64))
+}
+
+/// The directory that a path is in.
+pub fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The umask of this process.
@@ -172,7 +174,7 @@ fn write_index(dir: &Path, index: &Index) -> Result<()> {
 
 /// Makes a new name durable.
 fn sync_parent(path: &Path) -> Result<()> {
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = parent_of(path);
     File::open(parent).and_then(|d| d.sync_all()).doing("syncing", parent)
 }
 

@@ -15,6 +15,7 @@ use template_bundle::error::IoContext;
 use template_bundle::manifest::Component;
 use template_bundle::pack::Progress;
 use template_bundle::toc::{Entry, Node};
+use template_bundle::writer::parent_of;
 use template_bundle::{Error, Result};
 
 use crate::node;
@@ -60,10 +61,6 @@ pub fn materialize(
         Err(e) => return Err(Error::io("naming checkout", target, e)),
     }
     Ok(())
-}
-
-fn parent_of(target: &Path) -> &Path {
-    target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Refuses a target that holds something.

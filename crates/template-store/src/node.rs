@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::AT_FDCWD;
@@ -89,16 +89,7 @@ pub fn set_metadata(path: &Path, entry: &Entry) -> Result<()> {
 
 /// Gives a directory the owner, mode, attributes and time of another one.
 pub fn copy_metadata(from: &Path, to: &Path) -> Result<()> {
-    let meta = fs::symlink_metadata(from).doing("reading", from)?;
-    std::os::unix::fs::lchown(to, Some(meta.uid()), Some(meta.gid())).doing("setting the owner of", to)?;
-    for name in xattr::list(from).doing("reading attributes", from)? {
-        if let Some(value) = xattr::get(from, &name).doing("reading attributes", from)? {
-            xattr::set(to, &name, &value).doing("setting attributes of", to)?;
-        }
-    }
-    fs::set_permissions(to, meta.permissions()).doing("setting the mode of", to)?;
-    let time = TimeSpec::new(meta.mtime(), meta.mtime_nsec());
-    utimensat(AT_FDCWD, to, &time, &time, UtimensatFlags::NoFollowSymlink).doing("setting the time of", to)
+    set_metadata(to, &template_bundle::scan::top(from)?)
 }
 
 /// The parts of a content that are no holes: offset and length.

@@ -3,7 +3,7 @@
 //! # install: packages on a template
 
 use std::fmt::Write as _;
-use std::io::{BufWriter, Write as _};
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -145,14 +145,12 @@ fn write_product(instance: &Instance, output: &Path, form: &Form, progress: &Pro
             template_store::materialize("product", &entries, output, progress)?;
         }
         Form::Tar(compression) => {
-            let parent = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let parent = writer::parent_of(output);
             let temp =
                 tempfile::NamedTempFile::new_in(parent).map_err(|e| Error::io("creating", parent, e))?;
             progress.begin("product", entries.iter().map(Entry::size).sum());
-            let mut out = BufWriter::with_capacity(1 << 20, temp.as_file());
-            tree::write(entries, &OnDisk(merged.path()), *compression, &mut out, &|n| progress.advance(n))?;
-            out.flush().map_err(|e| Error::io("writing", output, e))?;
-            drop(out);
+            let out = BufWriter::with_capacity(1 << 20, temp.as_file());
+            tree::write(entries, &OnDisk(merged.path()), *compression, out, &|n| progress.advance(n))?;
             writer::keep(temp, output)?;
         }
     }

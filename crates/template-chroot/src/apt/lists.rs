@@ -24,6 +24,8 @@ pub(super) struct Sources {
     pub remote: Vec<SourceFile>,
     /// Some of the remote ones have no list yet.
     pub lists_missing: bool,
+    /// The remote ones have been brought up to date in this transaction.
+    pub remote_refreshed: bool,
 }
 
 /// Lists are links to those of the tree, until an update replaces them.
@@ -142,7 +144,7 @@ impl Transaction<'_> {
             UpdateMode::Local | UpdateMode::None => false,
         };
         if remote && !self.sources.remote.is_empty() {
-            self.update("remote", true)?;
+            self.update_remote()?;
         }
         self.refresh_time = begin.elapsed();
         Ok(())
@@ -151,13 +153,18 @@ impl Transaction<'_> {
     /// For when the lists turn out to be older than the repositories: all of them anew, if that is up to us and was
     /// not done yet.
     pub fn refresh_outdated(&mut self) -> Result<bool> {
-        if self.request.update != UpdateMode::Auto || self.sources.lists_missing {
+        if self.request.update != UpdateMode::Auto || self.sources.remote_refreshed {
             return Ok(false);
         }
         self.planned = None;
-        self.sources.lists_missing = true;
-        self.update("remote", true)?;
+        self.update_remote()?;
         Ok(true)
+    }
+
+    fn update_remote(&mut self) -> Result<()> {
+        self.update("remote", true)?;
+        self.sources.remote_refreshed = true;
+        Ok(())
     }
 
     fn update(&mut self, sources: &str, network: bool) -> Result<()> {
