@@ -66,8 +66,18 @@ impl Trust {
         Ok(self.digest.as_deref().map(parse).transpose()?)
     }
 
+    /// Whether any of it was said.
+    pub fn is_given(&self) -> bool {
+        let Trust { allowed_signers, identity, revocation, digest, verify_time } = self;
+        allowed_signers.is_some()
+            || identity.is_some()
+            || revocation.is_some()
+            || digest.is_some()
+            || verify_time.is_some()
+    }
+
     /// What can be asked of a template that was verified when it was imported.
-    fn check_stored(&self, stored: &Stored) -> Result<()> {
+    pub fn check_stored(&self, stored: &Stored) -> Result<()> {
         let idle = [
             ("--allowed-signers", self.allowed_signers.is_some()),
             ("--revocation", self.revocation.is_some()),
@@ -93,6 +103,22 @@ impl Trust {
                 ),
             )
             .hint("import the template of the publisher that is meant")
+            .into()),
+            _ => self.check_pin(stored),
+        }
+    }
+
+    fn check_pin(&self, stored: &Stored) -> Result<()> {
+        match self.pin()? {
+            Some(pin) if pin != stored.record.digest => Err(Error::new(
+                template_bundle::Kind::DigestDiffers,
+                format!(
+                    "'{}' in the store is {}, but {pin} was asked for",
+                    stored.reference(),
+                    stored.record.digest
+                ),
+            )
+            .hint("import the release that is wanted")
             .into()),
             _ => Ok(()),
         }
@@ -143,19 +169,5 @@ pub fn find(cli: &Cli, argument: &str, trust: &Trust, progress: &Progress) -> Re
     let store = open_store(cli, argument)?;
     let stored = find_stored(&store, argument)?;
     trust.check_stored(&stored)?;
-    if let Some(pin) = trust.pin()?
-        && pin != stored.record.digest
-    {
-        return Err(Error::new(
-            template_bundle::Kind::DigestDiffers,
-            format!(
-                "'{}' in the store is {}, but {pin} was asked for",
-                stored.reference(),
-                stored.record.digest
-            ),
-        )
-        .hint("import the release that is wanted")
-        .into());
-    }
     Ok((store, stored))
 }
