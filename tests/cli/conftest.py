@@ -143,3 +143,16 @@ def tiny_bundle(tmp, helper, publisher):
     helper("pack", "--name", "tiny", "--version", "1.0", "--component", "rootfs=" + root,
            "--component", "buildchroot-target=" + chroot, "--sign", publisher.key, "--output", bundle)
     return bundle
+
+
+@pytest.fixture
+def reachable_helper(tmp):
+    """A copy of the helper where an ordinary user may run it."""
+    path = os.path.join(tmp, "isar-template")
+    support.command("cp", support.HELPER, path)
+    for folder in (support.TOP, tmp):
+        while folder != "/":
+            if not os.stat(folder).st_mode & 0o001:
+                pytest.skip("%s cannot be entered by an ordinary user" % folder)
+            folder = os.path.dirname(folder)
+    return path

@@ -498,6 +498,12 @@ def audit(tree):
     return command("dpkg", "--root=%s" % tree, "--audit").stdout
 
 
+def as_nobody(*argv, tmp):
+    """Run a command as an ordinary user."""
+    environment = {"PATH": os.environ["PATH"], "HOME": tmp, "LC_ALL": "C.UTF-8"}
+    return command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *argv, check=False, env=environment)
+
+
 # -- the machine --------------------------------------------------------------------------------------------
 
 

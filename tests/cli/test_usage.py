@@ -95,25 +95,6 @@ def test_store_from_the_environment(helper, tmp, tiny_bundle, publisher):
     assert helper.json("list")["templates"] == []
 
 
-def as_nobody(*argv, tmp):
-    """Run a command as an ordinary user."""
-    environment = {"PATH": os.environ["PATH"], "HOME": tmp, "LC_ALL": "C.UTF-8"}
-    return support.command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *argv, check=False, env=environment)
-
-
-@pytest.fixture
-def reachable_helper(tmp):
-    """A copy of the helper where an ordinary user may run it."""
-    path = os.path.join(tmp, "isar-template")
-    support.command("cp", support.HELPER, path)
-    for folder in (support.TOP, tmp):
-        while folder != "/":
-            if not os.stat(folder).st_mode & 0o001:
-                pytest.skip("%s cannot be entered by an ordinary user" % folder)
-            folder = os.path.dirname(folder)
-    return path
-
-
 @pytest.mark.parametrize("words", [
     ["install", "tiny", "--add", "x", "--output", "/nonexistent/out"],
     ["plan", "tiny", "--add", "x"],
@@ -124,7 +105,7 @@ def reachable_helper(tmp):
 def test_without_root_these_need_privilege(helper, tmp, tiny_bundle, publisher, reachable_helper, words):
     words = [word.format(signers=publisher.allowed_signers, bundle=tiny_bundle) for word in words]
     helper("import", *publisher.trust, tiny_bundle)
-    result = as_nobody(reachable_helper, "--store", helper.store, *words, tmp=tmp)
+    result = support.as_nobody(reachable_helper, "--store", helper.store, *words, tmp=tmp)
     assert result.returncode == support.PRIVILEGE, result.stderr
     assert "root" in result.stderr
     assert "hint: " in result.stderr
@@ -133,7 +114,7 @@ def test_without_root_these_need_privilege(helper, tmp, tiny_bundle, publisher, 
 def test_without_root_reading_works(helper, tmp, tiny_bundle, publisher, reachable_helper):
     trust = publisher.trust
     for words in (["verify", *trust, tiny_bundle], ["inspect", tiny_bundle], ["list"], ["diff", tiny_bundle, tiny_bundle]):
-        result = as_nobody(reachable_helper, "--store", os.path.join(tmp, "nobody-store"), *words, tmp=tmp)
+        result = support.as_nobody(reachable_helper, "--store", os.path.join(tmp, "nobody-store"), *words, tmp=tmp)
         assert result.returncode == 0, (words, result.stderr)
 
 
@@ -143,7 +124,7 @@ def test_without_root_signing_works(tmp, helper, tiny_bundle, reachable_helper):
     support.make_key(own)
     support.command("cp", "-r", tiny_bundle, own + "/bundle")
     support.command("chown", "-R", "65534:65534", own)
-    result = as_nobody(reachable_helper, "sign", "--key", own + "/key", own + "/bundle", tmp=own)
+    result = support.as_nobody(reachable_helper, "sign", "--key", own + "/key", own + "/bundle", tmp=own)
     assert result.returncode == 0, result.stderr
     signers = support.allow(own, own + "/key")
     helper("verify", "--allowed-signers", signers, "--identity", support.IDENTITY, own + "/bundle")

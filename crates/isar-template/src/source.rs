@@ -125,11 +125,15 @@ impl Trust {
     }
 }
 
+/// Opens a bundle and verifies its documents.
+pub fn open_bundle(argument: &str, trust: &Trust) -> Result<Bundle> {
+    let policy = trust.policy()?;
+    Ok(Bundle::open(&bundle_path(argument)?, &policy, trust.pin()?.as_ref())?)
+}
+
 /// Verifies and imports a bundle.
 pub fn import(cli: &Cli, argument: &str, trust: &Trust, progress: &Progress) -> Result<(Store, Imported)> {
-    let policy = trust.policy()?;
-    let path = bundle_path(argument)?;
-    let bundle = Bundle::open(&path, &policy, trust.pin()?.as_ref())?;
+    let bundle = open_bundle(argument, trust)?;
     let store = Store::create(&cli.global.store())?;
     let now = template_bundle::pack::timestamp_now();
     let imported = template_store::import(&store, &bundle, &now, progress)?;

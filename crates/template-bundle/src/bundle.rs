@@ -13,20 +13,16 @@ use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::layout::Layout;
 use crate::manifest::{
-    ARTIFACT_TYPE, CONFIG_TYPE, Component, NAME, Part, ROOTFS, SIGNATURE_TYPE, SSHSIG_TYPE, TOC_TYPE,
-    TemplateManifest, Tree,
+    ARTIFACT_TYPE, CONFIG_TYPE, Component, NAME, Part, ROOTFS, TOC_TYPE, TemplateManifest, Tree,
 };
 use crate::names::ROOTFS_TAG_SUFFIX;
-use crate::oci::{
-    self, CONFIG, Descriptor, EMPTY, INDEX, Index, MANIFEST, Manifest, REF_NAME, VERSION, parse, to_bytes,
-};
-use crate::signature::{self, Accepted, MAX_SIGNATURE, Policy};
+use crate::oci::{self, CONFIG, Descriptor, INDEX, Index, Manifest, REF_NAME, VERSION, parse};
+use crate::referrers::{find_signatures, signature_documents};
+use crate::signature::{self, Accepted, Policy};
 use crate::toc::Toc;
 use crate::tree::{self, Advance, Expected, Sink};
 use crate::writer::append;
 
-/// More signatures than anybody adds; bounds the work of checking them.
-const MAX_SIGNATURES: usize = 64;
 /// Largest compressed table of contents: that of a system with 25 000 files has 1.3 MB.
 const MAX_TOC: u64 = 256 << 20;
 
@@ -44,7 +40,7 @@ pub struct Bundle {
     /// Signatures that claim to be over it.
     pub signatures: Vec<String>,
     /// The signature that was found good.
-    pub accepted: Option<Accepted>,
+    accepted: Option<Accepted>,
 }
 
 /// The path in `BUNDLE` or `oci:BUNDLE`.
@@ -125,6 +121,13 @@ impl Bundle {
             signatures,
             accepted,
         })
+    }
+
+    /// The signature that was found good. A bundle that was opened unverified has none, and must not be used.
+    pub fn accepted(&self) -> Result<&Accepted> {
+        self.accepted
+            .as_ref()
+            .ok_or_else(|| Error::new(Kind::Internal, "a bundle is used that was not verified"))
     }
 
     /// Where it is.
@@ -334,54 +337,6 @@ fn check_image(layout: &Layout, image: &Descriptor, manifest: &TemplateManifest)
         return Err(Error::damaged("the runnable image is another one than the template's root filesystem"));
     }
     Ok(())
-}
-
-/// Signatures over this digest, and whether there are any over others.
-fn find_signatures(layout: &Layout, top: &Index, digest: &Digest) -> Result<(Vec<String>, bool)> {
-    let mut out = Vec::new();
-    let mut elsewhere = false;
-    let candidates = top
-        .manifests
-        .iter()
-        .filter(|d| d.artifact_type.as_deref() == Some(SIGNATURE_TYPE))
-        .take(MAX_SIGNATURES);
-    for descriptor in candidates {
-        let manifest: Manifest =
-            parse("a signature manifest", &layout.read("signature manifest", descriptor)?)?;
-        if manifest.subject.as_ref().map(|s| &s.digest) != Some(digest) {
-            elsewhere = true;
-            continue;
-        }
-        for part in manifest.layers.iter().filter(|l| l.media_type == SSHSIG_TYPE) {
-            if part.size > MAX_SIGNATURE {
-                return Err(Error::damaged(format!("a signature is larger than {MAX_SIGNATURE} bytes")));
-            }
-            let bytes = layout.read("signature", part)?;
-            out.push(String::from_utf8_lossy(&bytes).into_owned());
-        }
-    }
-    Ok((out, elsewhere))
-}
-
-/// The blobs of a signature, and the descriptor of its manifest.
-pub fn signature_documents(
-    signature: &str,
-    subject: &Digest,
-    subject_size: u64,
-) -> Result<(Vec<Vec<u8>>, Descriptor)> {
-    let empty = b"{}".to_vec();
-    let mut manifest = Manifest::new(Descriptor::new(EMPTY, Digest::of(&empty), empty.len() as u64));
-    manifest.artifact_type = Some(SIGNATURE_TYPE.into());
-    manifest.subject = Some(Descriptor::new(INDEX, *subject, subject_size));
-    manifest.layers.push(Descriptor::new(
-        SSHSIG_TYPE,
-        Digest::of(signature.as_bytes()),
-        signature.len() as u64,
-    ));
-    let bytes = to_bytes(&manifest)?;
-    let mut descriptor = Descriptor::new(MANIFEST, Digest::of(&bytes), bytes.len() as u64);
-    descriptor.artifact_type = Some(SIGNATURE_TYPE.into());
-    Ok((vec![empty, signature.as_bytes().to_vec(), bytes], descriptor))
 }
 
 /// The annotation of a descriptor in `index.json` that tags it.

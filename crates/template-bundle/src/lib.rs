@@ -22,6 +22,7 @@ pub mod manifest;
 pub mod names;
 pub mod oci;
 pub mod pack;
+pub mod referrers;
 pub mod scan;
 pub mod signature;
 pub mod signers;

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::bundle::{signature_documents, tagged};
+use crate::bundle::tagged;
 use crate::debian;
 use crate::digest::Digest;
 use crate::error::{Error, IoContext, Kind, Result};
@@ -23,6 +23,7 @@ use crate::manifest::{
 };
 use crate::names;
 use crate::oci::{self, CONFIG, CREATED, INDEX, Index, MANIFEST, Manifest, Platform, VERSION, to_bytes};
+use crate::referrers::signature_documents;
 use crate::scan::scan;
 use crate::signature;
 use crate::toc::{Entry, check_writable};

@@ -43,6 +43,23 @@ pub fn materialize(
     target: &Path,
     progress: &dyn Progress,
 ) -> Result<()> {
+    at_target(target, |root| {
+        progress.begin(what, entries.iter().map(|(e, _)| e.size()).sum());
+        begin_tree(entries, root)?;
+        entries
+            .par_iter()
+            .with_min_len(64)
+            .filter(|(entry, _)| matches!(entry.node, Node::File { .. }))
+            .try_for_each(|(entry, from)| {
+                copy_file(entry, &node::path(from, entry), &node::path(root, entry))?;
+                progress.advance(entry.size())
+            })?;
+        end_tree(entries, root)
+    })
+}
+
+/// Fills a directory beside the target, which gets its name when it is complete.
+pub(crate) fn at_target(target: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     // an empty directory may be named by a link, or be the current one
     let target = &target.canonicalize().unwrap_or_else(|_| target.to_path_buf());
     let parent = parent_of(target);
@@ -51,14 +68,38 @@ pub fn materialize(
     prefix.push(".");
     let temp = tempfile::Builder::new().prefix(&prefix).tempdir_in(parent).doing("creating", parent)?;
     node::forget_acl(temp.path())?;
-    progress.begin(what, entries.iter().map(|(e, _)| e.size()).sum());
-    fill(entries, temp.path(), progress)?;
+    fill(temp.path())?;
     // the time and mode of the top were set before, a rename does not change them
     match fs::rename(temp.path(), target) {
         Ok(()) => {
             let _ = temp.keep();
         }
         Err(e) => return Err(Error::io("naming checkout", target, e)),
+    }
+    Ok(())
+}
+
+/// Makes all that is neither a file nor a hard link; directories are still closed.
+pub(crate) fn begin_tree<T>(entries: &[(Entry, T)], root: &Path) -> Result<()> {
+    for (entry, _) in entries {
+        match entry.node {
+            Node::Directory if !entry.path.0.is_empty() => node::make_dir(&node::path(root, entry))?,
+            _ => node::make_special(root, entry)?,
+        }
+    }
+    Ok(())
+}
+
+/// Makes the hard links, and gives directories their metadata: innermost first, as what is made in one changes its time.
+pub(crate) fn end_tree<T>(entries: &[(Entry, T)], root: &Path) -> Result<()> {
+    for (entry, _) in entries {
+        if let Node::Hardlink { target } = &entry.node {
+            let path = node::path(root, entry);
+            fs::hard_link(root.join(target.as_path()), &path).doing("linking", &path)?;
+        }
+    }
+    for (entry, _) in entries.iter().rev().filter(|(e, _)| e.node == Node::Directory) {
+        node::set_metadata(&node::path(root, entry), entry)?;
     }
     Ok(())
 }
@@ -93,33 +134,6 @@ fn is_mount_point(dir: &Path) -> Result<bool> {
     let dir = dir.canonicalize().doing("reading", dir)?;
     let device = |path: &Path| fs::metadata(path).map(|m| m.dev()).doing("reading", path);
     Ok(device(&dir)? != device(parent_of(&dir))?)
-}
-
-fn fill(entries: &[(Entry, PathBuf)], root: &Path, progress: &dyn Progress) -> Result<()> {
-    for (entry, _) in entries {
-        match entry.node {
-            Node::Directory if !entry.path.0.is_empty() => node::make_dir(&node::path(root, entry))?,
-            _ => node::make_special(root, entry)?,
-        }
-    }
-    entries
-        .par_iter()
-        .with_min_len(64)
-        .filter(|(entry, _)| matches!(entry.node, Node::File { .. }))
-        .try_for_each(|(entry, from)| {
-            copy_file(entry, &node::path(from, entry), &node::path(root, entry))?;
-            progress.advance(entry.size())
-        })?;
-    for (entry, _) in entries {
-        if let Node::Hardlink { target } = &entry.node {
-            let path = node::path(root, entry);
-            fs::hard_link(root.join(target.as_path()), &path).doing("linking", &path)?;
-        }
-    }
-    for (entry, _) in entries.iter().rev().filter(|(e, _)| e.node == Node::Directory) {
-        node::set_metadata(&node::path(root, entry), entry)?;
-    }
-    Ok(())
 }
 
 /// Copies a content, by sharing blocks where the file system can (`copy_file_range`), and keeps its holes.

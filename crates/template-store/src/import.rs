@@ -53,10 +53,7 @@ pub fn import(
     imported_at: &str,
     progress: &dyn Progress,
 ) -> Result<Imported> {
-    let accepted = bundle
-        .accepted
-        .clone()
-        .ok_or_else(|| Error::new(Kind::Internal, "a bundle that was not verified cannot be imported"))?;
+    let accepted = bundle.accepted()?.clone();
     let mut told = false;
     let _lock = store.lock_import(&bundle.digest, &mut || {
         if !std::mem::replace(&mut told, true) {

@@ -20,12 +20,14 @@
 //! Everything is made under tmp, synced, and then renamed.
 
 mod checkout;
+mod direct;
 mod import;
 mod node;
 mod scratch;
 mod store;
 
 pub use checkout::{check_target, checkout, materialize};
+pub use direct::checkout_bundle;
 pub use import::{Imported, import};
 pub use node::copy_metadata;
 pub use scratch::Scratch;

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
-use template_bundle::manifest::ROOTFS;
+use template_bundle::manifest::{ROOTFS, TemplateManifest};
+use template_bundle::{Digest, Error};
 
 use crate::cli::{Cli, Trust};
 use crate::progress::Progress;
@@ -18,7 +19,15 @@ use crate::{output, source};
 ///
 /// Writes real files at DIR, which must not exist or be empty; the store cannot be reached through them. Needs root.
 /// The root filesystem comes as a finished system; --raw gives the state that Isar goes on working with.
+///
+/// With --no-store the component comes straight from a verified bundle, of which nothing else is read, and no store is
+/// needed. Without root it may then hold plain files and directories only, which belong to the caller.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sudo isar-template checkout --component buildchroot-target platform:1.0 /srv/chroot
+  isar-template checkout --no-store --component isar-apt --allowed-signers keys \\
+      --identity platform@example.com platform-1.0.tar isar-apt")]
 pub struct CheckoutOpts {
     /// Component
     #[arg(long, default_value = ROOTFS)]
@@ -26,6 +35,9 @@ pub struct CheckoutOpts {
     /// Without the finish layer
     #[arg(long)]
     raw: bool,
+    /// Take it straight from the bundle
+    #[arg(long)]
+    no_store: bool,
     #[command(flatten)]
     trust: Trust,
     /// NAME[:VERSION] or sha256:… of the store, or a bundle
@@ -37,6 +49,9 @@ pub struct CheckoutOpts {
 
 /// Runs the verb.
 pub fn run(cli: &Cli, opts: &CheckoutOpts) -> Result<u8> {
+    if opts.no_store {
+        return from_bundle(cli, opts);
+    }
     template_store::require_root("checkout")?;
     let progress = Progress::new(&cli.global, "checkout");
     template_store::check_target(&opts.target)?;
@@ -44,18 +59,52 @@ pub fn run(cli: &Cli, opts: &CheckoutOpts) -> Result<u8> {
     let component = stored.manifest.component(&opts.component)?;
     let entries = template_store::checkout(&store, component, opts.raw, &opts.target, &progress)?;
     progress.finish();
+    let record = &stored.record;
+    report(cli, opts, &stored.manifest, &record.digest, (&record.signer, &record.fingerprint), entries)
+}
+
+fn from_bundle(cli: &Cli, opts: &CheckoutOpts) -> Result<u8> {
+    if !source::is_bundle(&opts.template) {
+        let error = Error::usage(format!(
+            "--no-store takes a bundle, and '{0}' names a template of the store",
+            opts.template.escape_debug()
+        ));
+        return Err(error.hint("give the path of a bundle, with a slash in it or ending in .tar").into());
+    }
+    let progress = Progress::new(&cli.global, "checkout");
+    template_store::check_target(&opts.target)?;
+    let bundle = source::open_bundle(&opts.template, &opts.trust)?;
+    let component = bundle.manifest.component(&opts.component)?;
+    let entries = template_store::checkout_bundle(&bundle, component, opts.raw, &opts.target, &progress)?;
+    progress.finish();
+    let accepted = &bundle.accepted()?;
+    let signer = (&accepted.identity[..], &accepted.fingerprint[..]);
+    report(cli, opts, &bundle.manifest, &bundle.digest, signer, entries)
+}
+
+fn report(
+    cli: &Cli,
+    opts: &CheckoutOpts,
+    manifest: &TemplateManifest,
+    digest: &Digest,
+    (signer, fingerprint): (&str, &str),
+    entries: u64,
+) -> Result<u8> {
+    let (name, version) = (&manifest.name, &manifest.template_version);
     let fields = json!({
-        "name": stored.manifest.name,
-        "templateVersion": stored.manifest.template_version,
-        "digest": stored.record.digest,
-        "component": component.name,
+        "name": name,
+        "templateVersion": version,
+        "digest": digest,
+        "signer": signer,
+        "fingerprint": fingerprint,
+        "component": opts.component,
         "raw": opts.raw,
         "output": opts.target.to_string_lossy(),
         "entries": entries,
     });
     output::result(cli, fields, |out| {
-        let what = stored.reference();
-        let _ = writeln!(out, "{} of {what}: {entries} entries at {}", component.name, opts.target.display());
+        let place = opts.target.display();
+        let _ = writeln!(out, "{} of {name}:{version}: {entries} entries at {place}", opts.component);
     })?;
     Ok(0)
 }

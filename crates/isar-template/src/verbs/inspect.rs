@@ -3,14 +3,13 @@
 //! # inspect: what is in a bundle or a stored template
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
+use template_bundle::Digest;
 use template_bundle::bundle::Bundle;
 use template_bundle::manifest::TemplateManifest;
-use template_bundle::{Digest, Error, Kind};
 
 use crate::cli::{Cli, Trust};
 use crate::{output, source};
@@ -38,11 +37,10 @@ pub struct InspectOpts {
 /// Runs the verb.
 pub fn run(cli: &Cli, opts: &InspectOpts) -> Result<u8> {
     if source::is_bundle(&opts.what) {
-        let path = source::bundle_path(&opts.what)?;
         if opts.trust.is_given() {
-            return verified(cli, opts, &path);
+            return verified(cli, opts);
         }
-        let bundle = Bundle::open_unverified(&path)?;
+        let bundle = Bundle::open_unverified(&source::bundle_path(&opts.what)?)?;
         let signed = match bundle.signatures.len() {
             0 => "not signed".to_string(),
             n => format!("{n} signature(s), NOT VERIFIED"),
@@ -62,12 +60,9 @@ pub fn run(cli: &Cli, opts: &InspectOpts) -> Result<u8> {
 }
 
 /// A bundle whose documents are what the signer meant.
-fn verified(cli: &Cli, opts: &InspectOpts, path: &Path) -> Result<u8> {
-    let bundle = Bundle::open(path, &opts.trust.policy()?, opts.trust.pin()?.as_ref())?;
-    let accepted = bundle
-        .accepted
-        .as_ref()
-        .ok_or_else(|| Error::new(Kind::Internal, "a bundle was opened with a policy and not verified"))?;
+fn verified(cli: &Cli, opts: &InspectOpts) -> Result<u8> {
+    let bundle = source::open_bundle(&opts.what, &opts.trust)?;
+    let accepted = bundle.accepted()?;
     let signed = format!("by '{}' with {}, verified now", accepted.identity, accepted.fingerprint);
     let extra = json!({
         "verified": true, "signatures": bundle.signatures.len(),

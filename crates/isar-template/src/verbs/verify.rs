@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
-use template_bundle::bundle::Bundle;
 use template_bundle::pack::Progress as _;
+use template_bundle::signature::Accepted;
 
 use crate::cli::{Cli, Trust};
 use crate::progress::Progress;
@@ -31,27 +31,24 @@ pub struct VerifyOpts {
 
 /// Runs the verb.
 pub fn run(cli: &Cli, opts: &VerifyOpts) -> Result<u8> {
-    let policy = opts.trust.policy()?;
-    let path = source::bundle_path(&opts.bundle)?;
-    let bundle = Bundle::open(&path, &policy, opts.trust.pin()?.as_ref())?;
+    let bundle = source::open_bundle(&opts.bundle, &opts.trust)?;
     let progress = Progress::new(&cli.global, "verify");
     progress.begin("contents", bundle.raw_size());
     bundle.verify_contents(&|n| progress.advance(n))?;
     progress.finish();
     let manifest = &bundle.manifest;
-    let accepted = bundle.accepted.as_ref();
-    let signer = accepted.map(|a| a.identity.clone()).unwrap_or_default();
-    let fingerprint = accepted.map(|a| a.fingerprint.clone()).unwrap_or_default();
+    let Accepted { identity, fingerprint } = bundle.accepted()?;
     let fields = json!({
         "name": manifest.name,
         "templateVersion": manifest.template_version,
         "digest": bundle.digest,
-        "signer": signer,
+        "signer": identity,
         "fingerprint": fingerprint,
     });
     output::result(cli, fields, |out| {
         let _ = writeln!(out, "{}:{} {}", manifest.name, manifest.template_version, bundle.digest);
-        let _ = writeln!(out, "good signature by '{signer}' with {fingerprint}; all contents are as signed");
+        let _ =
+            writeln!(out, "good signature by '{identity}' with {fingerprint}; all contents are as signed");
     })?;
     Ok(0)
 }

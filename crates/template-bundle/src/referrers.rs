@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # What refers to an image index
+//!
+//! Signatures are OCI 1.1 referrers: manifests of their own that name the image index as their subject, so that they can
+//! be added later and change no digest.
+
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::manifest::{SIGNATURE_TYPE, SSHSIG_TYPE};
+use crate::oci::{Descriptor, EMPTY, INDEX, Index, MANIFEST, Manifest, parse, to_bytes};
+use crate::signature::MAX_SIGNATURE;
+
+/// More signatures than anybody adds; bounds the work of checking them.
+const MAX_SIGNATURES: usize = 64;
+
+/// Signatures over this digest, and whether there are any over others.
+pub(crate) fn find_signatures(layout: &Layout, top: &Index, digest: &Digest) -> Result<(Vec<String>, bool)> {
+    let mut out = Vec::new();
+    let mut elsewhere = false;
+    let candidates = top
+        .manifests
+        .iter()
+        .filter(|d| d.artifact_type.as_deref() == Some(SIGNATURE_TYPE))
+        .take(MAX_SIGNATURES);
+    for descriptor in candidates {
+        let manifest: Manifest =
+            parse("a signature manifest", &layout.read("signature manifest", descriptor)?)?;
+        if manifest.subject.as_ref().map(|s| &s.digest) != Some(digest) {
+            elsewhere = true;
+            continue;
+        }
+        for part in manifest.layers.iter().filter(|l| l.media_type == SSHSIG_TYPE) {
+            if part.size > MAX_SIGNATURE {
+                return Err(Error::damaged(format!("a signature is larger than {MAX_SIGNATURE} bytes")));
+            }
+            let bytes = layout.read("signature", part)?;
+            out.push(String::from_utf8_lossy(&bytes).into_owned());
+        }
+    }
+    Ok((out, elsewhere))
+}
+
+/// The blobs of a signature, and the descriptor of its manifest.
+pub fn signature_documents(
+    signature: &str,
+    subject: &Digest,
+    subject_size: u64,
+) -> Result<(Vec<Vec<u8>>, Descriptor)> {
+    let empty = b"{}".to_vec();
+    let mut manifest = Manifest::new(Descriptor::new(EMPTY, Digest::of(&empty), empty.len() as u64));
+    manifest.artifact_type = Some(SIGNATURE_TYPE.into());
+    manifest.subject = Some(Descriptor::new(INDEX, *subject, subject_size));
+    manifest.layers.push(Descriptor::new(
+        SSHSIG_TYPE,
+        Digest::of(signature.as_bytes()),
+        signature.len() as u64,
+    ));
+    let bytes = to_bytes(&manifest)?;
+    let mut descriptor = Descriptor::new(MANIFEST, Digest::of(&bytes), bytes.len() as u64);
+    descriptor.artifact_type = Some(SIGNATURE_TYPE.into());
+    Ok((vec![empty, signature.as_bytes().to_vec(), bytes], descriptor))
+}
