@@ -51,7 +51,7 @@ do_template_pack[deptask] = "do_deploy_deb"
 do_template_pack[rdeptask] = "do_deploy_deb"
 # bitbake sees neither python modules nor what they read; where things are is no reason to pack again
 do_template_pack[vardeps] += "TEMPLATE_NAME TEMPLATE_VERSION TEMPLATE_COMPONENTS TEMPLATE_SETTINGS TEMPLATE_SIGNER"
-do_template_pack[file-checksums] += "${LAYERDIR_template}/lib/imagetemplate/*.py:True ${TEMPLATE_LAYERS}:True"
+do_template_pack[file-checksums] += "${LAYERDIR_template}/lib/imagetemplate/*.py:True ${TEMPLATE_ORIGIN}:True"
 do_template_pack[root_cleandirs] = "${TEMPLATE_WORKDIR}"
 do_template_pack[dirs] = "${TEMPLATE_DEPLOY_DIR}"
 do_template_pack[network] = "${TASK_USE_SUDO}"

@@ -20,17 +20,39 @@ TEMPLATE_CONFIGURED_DIGEST := "${TEMPLATE_DIGEST}"
 addhandler template_check_settings
 template_check_settings[eventmask] = "bb.event.ConfigParsed"
 python template_check_settings() {
-    from imagetemplate import settings
+    from imagetemplate import configuration, settings
+    # workers get the configuration that has been checked
+    if d.getVar('BB_WORKERCONTEXT'):
+        return
     try:
-        # workers get the configuration that has been checked
-        if not d.getVar('BB_WORKERCONTEXT'):
-            settings.check(d)
-    except settings.SettingsError as error:
+        settings.check(d)
+        if not d.getVar('BBMULTICONFIG'):
+            configuration.prepare({'': d}, d, template_fetch)
+    except (configuration.ConfigurationError, settings.SettingsError) as error:
         bb.fatal(str(error))
-    if d.getVar('TEMPLATE_MODE') == 'consume':
-        for variant in ('target', 'host'):
-            d.setVar('PREFERRED_PROVIDER_bootstrap-' + variant, 'template-bootstrap-' + variant)
 }
+
+# after all configurations have been read, those of multiconfigs among them
+addhandler template_prepare_multiconfigs
+template_prepare_multiconfigs[eventmask] = "bb.event.MultiConfigParsed"
+python template_prepare_multiconfigs() {
+    from imagetemplate import configuration
+    if d.getVar('BB_WORKERCONTEXT'):
+        return
+    try:
+        configuration.prepare(e.mcdata, d, template_fetch)
+    except configuration.ConfigurationError as error:
+        bb.fatal(str(error))
+}
+
+def template_fetch(d):
+    """Where the https bundle of a configuration is, after bitbake's fetcher has got it: mirrors,
+    BB_NO_NETWORK and DL_DIR work as for any source."""
+    from imagetemplate import bundle
+    url = bundle.fetch_url(d)
+    fetcher = bb.fetch2.Fetch([url], d)
+    fetcher.download()
+    return fetcher.localpath(url)
 
 python () {
     if bb.data.inherits_class('image', d):
@@ -43,13 +65,16 @@ python () {
             bb.fatal(str(error))
 }
 
-# What layers are like is hashed from a file, which is written before any hash is made.
-TEMPLATE_LAYERS = "${TMPDIR}/template/layers.json"
+# Where a build comes from is hashed from a file, which is written before any hash is made.
+TEMPLATE_ORIGIN = "${TMPDIR}/template/origin-${@d.getVar('BB_CURRENT_MC') or 'default'}.json"
+TEMPLATE_ORIGIN[vardepvalue] = ""
 
-addhandler template_describe_layers
-template_describe_layers[eventmask] = "bb.event.BuildStarted"
-python template_describe_layers() {
-    if d.getVar('TEMPLATE_MODE') == 'produce':
-        from imagetemplate import anchors
-        anchors.write_layers(d)
+addhandler template_begin_build
+template_begin_build[eventmask] = "bb.event.BuildStarted"
+python template_begin_build() {
+    from imagetemplate import configuration
+    try:
+        configuration.begin_build(d, e.getPkgs(), template_fetch, bb.warn)
+    except configuration.ConfigurationError as error:
+        bb.fatal(str(error))
 }

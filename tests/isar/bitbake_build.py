@@ -2,6 +2,7 @@
 # Copyright (c) The isar-template authors
 """One build directory of Isar: configure it, run bitbake in it, and look at what it did."""
 
+import contextlib
 import glob
 import os
 import re
@@ -22,6 +23,8 @@ RUNNING = re.compile(r"NOTE: Running (?:setscene )?task \d+ of \d+ \((?:mc:[^:]+
 
 class Build:
     """A build directory below a workspace."""
+
+    multiconfig = MULTICONFIG
 
     def __init__(self, workspace, name, settings, layers):
         self.workspace = workspace
@@ -118,15 +121,21 @@ class Build:
         with open(path, encoding="utf-8") as file:
             return file.read()
 
-    def signatures_with(self, settings, recipe):
-        """The same for a configuration with more settings, as a set of lines 'recipe:task:hash'."""
+    @contextlib.contextmanager
+    def configured(self, settings):
+        """More settings for a while."""
         path = os.path.join(self.path, "conf", "local.conf")
         with open(path, encoding="utf-8") as file:
             usual = file.read()
         self.configure(f"{settings}\n")
         try:
-            lines = self.signatures(recipe).splitlines()
+            yield
         finally:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(usual)
+
+    def signatures_with(self, settings, recipe):
+        """The same for a configuration with more settings, as a set of lines 'recipe:task:hash'."""
+        with self.configured(settings):
+            lines = self.signatures(recipe).splitlines()
         return {line.strip(" \\") for line in lines if line.count(":") == 2}

@@ -23,7 +23,7 @@ from workspace import IDENTITY, NoIsar, Workspace, find_isar  # noqa: E402
 SCRATCH = os.environ.get("ISAR_TEMPLATE_TEST_SCRATCH", "/var/tmp/isar-template-tests")
 
 PLATFORM = """
-IMAGE_INSTALL = "example-raw enable-fsck isar-exclude-docs sshd-regen-keys hello"
+IMAGE_INSTALL = "example-raw enable-fsck isar-exclude-docs sshd-regen-keys hello platform-tool"
 IMAGE_PREINSTALL:append = " less"
 """
 
@@ -69,7 +69,7 @@ def workspace(isar):
 def producer(workspace):
     """The platform, built and deployed as a template."""
     settings = PLATFORM + PRODUCE.format(key=workspace.key, helper=workspace.helper)
-    build = Build(workspace, "produce", settings, [workspace.layer])
+    build = Build(workspace, "produce", settings, [workspace.platform_layer, workspace.layer])
     build.build("isar-image-base")
     return build
 
@@ -92,9 +92,7 @@ def consume_settings(workspace):
 @pytest.fixture(scope="session")
 def consumer(workspace, bundle, consume_settings):
     """The product, built on the template, in a build directory that shares nothing with the producer's."""
-    build = Build(
-        workspace, "consume", consume_settings(bundle), [workspace.product_layer, workspace.layer]
-    )
+    build = Build(workspace, "consume", consume_settings(bundle), workspace.product_layers)
     build.build("product-image")
     return build
 
@@ -106,7 +104,7 @@ def stock(workspace, producer):
 DL_DIR = "{producer.path}/downloads"
 SSTATE_DIR = "{producer.path}/sstate-cache"
 """
-    build = Build(workspace, "stock", settings, [workspace.product_layer])
+    build = Build(workspace, "stock", settings, [workspace.platform_layer, workspace.product_layer])
     build.build("product-image")
     return build
 

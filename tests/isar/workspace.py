@@ -56,27 +56,31 @@ def find_isar():
 class Workspace:
     """The folder, and commands run in it as the user of the builds."""
 
-    def __init__(self, path, isar):
+    def __init__(self, path, isar, user=USER):
         self.path = path
+        self.user = user
         self.isar = os.path.join(path, "isar")
         self.layer = os.path.join(path, "meta-template")
+        self.platform_layer = os.path.join(path, "platform-layer")
         self.product_layer = os.path.join(path, "product-layer")
+        self.product_layers = [self.platform_layer, self.product_layer, self.layer]
         self.helper = os.path.join(path, "bin", "isar-template")
         self._fill(isar)
 
     def _fill(self, isar):
         if os.getuid() == 0:
-            subprocess.run([os.path.join(HERE, "setup-builder"), USER], check=True)
+            subprocess.run([os.path.join(HERE, "setup-builder"), self.user], check=True)
         os.makedirs(os.path.dirname(self.helper), exist_ok=True)
         shutil.copy2(HELPER, self.helper)
         shutil.copytree(os.path.join(TOP, "meta-template"), self.layer, ignore=ignore_caches)
+        shutil.copytree(os.path.join(HERE, "platform-layer"), self.platform_layer)
         shutil.copytree(os.path.join(HERE, "product-layer"), self.product_layer)
         subprocess.run(
             ["git", "-c", "safe.directory=*", "clone", "--quiet", "--no-hardlinks", isar, self.isar],
             check=True,
         )
         if os.getuid() == 0:
-            subprocess.run(["chown", "-R", f"{USER}:", self.path], check=True)
+            subprocess.run(["chown", "-R", f"{self.user}:", self.path], check=True)
         self.key = self.make_key("platform")
         self.signers = self.write_signers("signers", self.key)
 
@@ -85,8 +89,20 @@ class Workspace:
         script = f"export LANG=en_US.UTF-8 LC_ALL=en_US.UTF-8; cd {self.path}; {script}"
         command = ["bash", "-c", script]
         if os.getuid() == 0:
-            command = ["su", "-", USER, "-c", script]
+            command = ["su", "-", self.user, "-c", script]
         return subprocess.run(command, stdin=subprocess.DEVNULL, text=True, **options)
+
+    def make_layer(self, name, files):
+        """A layer of some recipes and bbappends, by their paths."""
+        layer = os.path.join(self.path, f"{name}-layer")
+        with open(os.path.join(self.product_layer, "conf", "layer.conf"), encoding="utf-8") as file:
+            conf = file.read().replace("product", name).replace('*.bb"', '*.bb ${LAYERDIR}/recipes-*/*/*.bbappend"')
+        for path, text in {"conf/layer.conf": conf, **files}.items():
+            path = os.path.join(layer, path)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+        return layer
 
     def make_key(self, name):
         path = os.path.join(self.path, name)

@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) The isar-template authors
-"""Layers and packages are identified by what they contain."""
+"""What a template was made from, as it is recorded."""
 
 import hashlib
 import io
-import os
 import subprocess
 import tarfile
-
-import pytest
 
 from imagetemplate import anchors, repository
 
@@ -27,65 +24,6 @@ Architecture: all
 Filename: pool/leftover.deb
 SHA256: ff
 """
-
-
-def git(path, *arguments):
-    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-    subprocess.run(["git", *identity, "-C", str(path), *arguments], check=True, capture_output=True)
-
-
-def make_layer(path):
-    (path / "conf").mkdir(parents=True)
-    (path / "conf" / "layer.conf").write_text('BBFILE_COLLECTIONS += "own"\n')
-    return path
-
-
-@pytest.fixture
-def layer(tmp_path):
-    """A layer in a folder of a git repository."""
-    path = make_layer(tmp_path / "repository" / "meta-own")
-    git(tmp_path, "init", "--quiet", "repository")
-    git(path, "add", ".")
-    git(path, "commit", "--quiet", "--message", "first")
-    return path
-
-
-def test_a_clean_layer_has_its_tree(layer):
-    described = anchors.describe_layer(str(layer))
-    tree = subprocess.check_output(["git", "-C", layer, "rev-parse", "HEAD:meta-own"], text=True)
-    assert described["name"] == "own"
-    assert described["tree"] == tree.strip()
-    assert not described["dirty"]
-
-
-def test_a_change_elsewhere_in_the_repository_does_not_matter(layer):
-    before = anchors.describe_layer(str(layer))
-    (layer.parent / "README").write_text("more")
-    assert anchors.describe_layer(str(layer)) == before
-
-
-def test_a_dirty_layer_has_the_tree_it_would_get_and_stays_dirty(layer):
-    (layer / "new.bb").write_text("new")
-    dirty = anchors.describe_layer(str(layer))
-    assert dirty["dirty"]
-    status = subprocess.check_output(["git", "-C", layer, "status", "--porcelain"], text=True)
-    assert status.startswith("??")
-    git(layer, "add", ".")
-    git(layer, "commit", "--quiet", "--message", "second")
-    clean = anchors.describe_layer(str(layer))
-    assert (clean["tree"], clean["dirty"]) == (dirty["tree"], False)
-
-
-def test_a_layer_without_git_is_identified_by_its_content(tmp_path, monkeypatch):
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-    layer = make_layer(tmp_path / "meta-own")
-    first = anchors.describe_layer(str(layer))
-    assert first["commit"] is None
-    assert first["tree"].startswith("content:")
-    os.utime(layer / "conf" / "layer.conf", (0, 0))
-    assert anchors.describe_layer(str(layer)) == first
-    (layer / "new.bb").write_text("new")
-    assert anchors.describe_layer(str(layer))["tree"] != first["tree"]
 
 
 def test_tasks_of_other_multiconfigs_are_left_out():
@@ -125,35 +63,18 @@ def test_self_built_packages_are_found_in_the_sstate_of_their_recipe(tmp_path):
     ]
 
 
-def test_what_bitbake_leaves_behind_is_no_change(layer, tmp_path, monkeypatch):
-    before = anchors.describe_layer(str(layer))
-    (layer / "lib" / "__pycache__").mkdir(parents=True)
-    (layer / "lib" / "__pycache__" / "module.pyc").write_text("")
-    assert anchors.describe_layer(str(layer)) == before
-    (layer / "lib" / "module.py").write_text("")
-    assert anchors.describe_layer(str(layer))["dirty"]
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-    plain = make_layer(tmp_path / "meta-plain")
-    before = anchors.describe_layer(str(plain))
-    (plain / "__pycache__").mkdir()
-    (plain / "__pycache__" / "module.pyc").write_text("")
-    assert anchors.describe_layer(str(plain)) == before
-
-
-def test_layers_are_found_however_they_are_written(store, monkeypatch):
-    monkeypatch.setenv("HOME", "/home/me")
-    d = store({"BBLAYERS": "/a/ ~/b /home/me//meta-template/ /c", "LAYERDIR_template": "/home/me/meta-template"})
-    assert anchors.base_layers(d) == ["/a", "/home/me/b", "/c"]
-
-
-def test_the_state_of_layers_is_written_when_it_changes(store, layer, tmp_path):
-    path = tmp_path / "tmp" / "layers.json"
-    d = store({"BBLAYERS": str(layer), "LAYERDIR_template": "/ours", "TEMPLATE_LAYERS": str(path)})
-    anchors.write_layers(d)
-    assert anchors.read_layers(d) == [anchors.describe_layer(str(layer))]
-    os.utime(path, (0, 0))
-    anchors.write_layers(d)
-    assert path.stat().st_mtime == 0, "bitbake would hash it again"
-    (layer / "new.bb").write_text("new")
-    anchors.write_layers(d)
-    assert anchors.read_layers(d)[0]["dirty"]
+def test_configuration_names_layers_and_not_their_places(store, tmp_path):
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "layer.conf").write_text('BBFILE_COLLECTIONS += "own"\n')
+    d = store(
+        {
+            "BBLAYERS": str(tmp_path),
+            "LAYERDIR_template": "/ours",
+            "DISTRO_APT_SOURCES": f"  conf/a.list\n {tmp_path}/conf/b.list ",
+            "MACHINE": "board",
+        }
+    )
+    found = anchors.collect_configuration(d)
+    assert found["DISTRO_APT_SOURCES"] == "conf/a.list ${LAYERDIR_own}/conf/b.list"
+    assert found["MACHINE"] == "board"
+    assert found["DISTRO_GCC"] is None

@@ -10,7 +10,10 @@ import pytest
 
 from imagetemplate import anchors, helper, produce
 
-LAYERS = [{"name": "core", "commit": "c", "tree": "t", "dirty": False}]
+ORIGIN = {
+    "layers": [{"name": "core", "commit": "c", "tree": "t", "dirty": False}],
+    "configuration": {"DISTRO": "debian"},
+}
 
 
 @pytest.fixture
@@ -18,13 +21,13 @@ def image(store, tmp_path, monkeypatch):
     """An image that is built, with a program that packs nothing."""
     (tmp_path / "apt" / "debian").mkdir(parents=True)
     (tmp_path / "deploy").mkdir()
-    (tmp_path / "layers.json").write_text(json.dumps(LAYERS))
+    (tmp_path / "origin.json").write_text(json.dumps(ORIGIN))
     d = store(
         {
             "BB_CURRENT_MC": "own", "PN": "image", "MACHINE": "qemuamd64", "DISTRO": "debian",
             "BB_TASKDEPDATA": {}, "SSTATE_DIR": str(tmp_path / "sstate"),
             "REPO_ISAR_DIR": str(tmp_path / "apt"), "TEMPLATE_WORKDIR": str(tmp_path / "work"),
-            "TEMPLATE_DEPLOY_DIR": str(tmp_path / "deploy"), "TEMPLATE_LAYERS": str(tmp_path / "layers.json"),
+            "TEMPLATE_DEPLOY_DIR": str(tmp_path / "deploy"), "TEMPLATE_ORIGIN": str(tmp_path / "origin.json"),
             "TEMPLATE_NAME": "platform", "TEMPLATE_VERSION": "1.0", "TEMPLATE_BUNDLE": "platform-1.0",
             "TEMPLATE_COMPONENTS": "rootfs", "TEMPLATE_SIGNING_KEY": "none",
         }
@@ -83,9 +86,10 @@ def test_what_is_described_is_the_copy_that_is_packed(image, tmp_path, monkeypat
     assert f"isar-apt={copy}" in image.calls[1]
 
 
-def test_layers_are_those_that_were_hashed(image, tmp_path):
+def test_the_origin_is_what_was_hashed(image, tmp_path):
     pack(image)
-    assert json.loads((tmp_path / "work" / "anchors.json").read_text())["layers"] == LAYERS
+    written = json.loads((tmp_path / "work" / "anchors.json").read_text())
+    assert {name: written[name] for name in ORIGIN} == ORIGIN
 
 
 def test_packages_without_a_record_are_told(image, monkeypatch):

@@ -37,6 +37,7 @@ def consume(program, tmp_path):
         "TEMPLATE_SOURCE": str(bundle),
         "TEMPLATE_ALLOWED_SIGNERS": str(signers),
         "TEMPLATE_IDENTITY": "platform@example.org",
+        "TEMPLATE_ANCHOR": "strict",
         "TEMPLATE_HELPER": program,
         "TEMPLATE_STORE_DIR": "/store",
     }

@@ -3,56 +3,57 @@
 """Record what ties a template to the layers and the configuration it was made from."""
 
 import glob
-import hashlib
-import json
 import os
-import re
 import subprocess
 import tarfile
-import tempfile
+
+from . import layers
 
 VERSION = 0
-COLLECTION = re.compile(r'^\s*BBFILE_COLLECTIONS\s*\+?=\s*"\s*([^\s"]+)', re.MULTILINE)
 
 # where bitbake's BB_TASKDEPDATA has a task's hash, and the hash its sstate object is stored by;
 # they differ under hash equivalence
 TASK_HASH, STORED_HASH = 5, 6
 
-# what decides how packages are built and which are installed, beside the layers
+# recorded, so that a product can tell what it lists no more, and what else is different
 SETTINGS = (
-    "BASE_DISTRO",
-    "BASE_DISTRO_CODENAME",
-    "DISTRO",
-    "DISTRO_ARCH",
-    "DISTRO_APT_PREFERENCES",
     "DISTRO_APT_PREMIRRORS",
-    "DISTRO_APT_SOURCES",
-    "DISTRO_BOOTSTRAP_KEYS",
-    "HOST_ARCH",
-    "HOST_DISTRO",
     "IMAGE_INSTALL",
     "IMAGE_PREINSTALL",
-    "ISAR_CROSS_COMPILE",
-    "ISAR_ENABLE_COMPAT_ARCH",
-    "ISAR_USE_APT_SNAPSHOT",
-    "ISAR_USE_CACHED_BASE_REPO",
     "KERNEL_NAME",
     "LOCALE_DEFAULT",
     "LOCALE_GEN",
-    "MACHINE",
     "ROOTFS_FEATURES",
     "ROOTFS_PACKAGES",
+)
+
+# what the configuration decides, beside the layers, about the root filesystem and the build chroots:
+# compared, since what builds on a template builds on these
+CONFIGURATION = (
+    "BASE_DISTRO",
+    "BASE_DISTRO_CODENAME",
+    "COMPAT_DISTRO_ARCH",
+    "DISTRO",
+    "DISTRO_APT_PREFERENCES",
+    "DISTRO_APT_SOURCES",
+    "DISTRO_ARCH",
+    "DISTRO_BOOTSTRAP_KEYS",
+    "DISTRO_GCC",
+    "HOST_ARCH",
+    "HOST_DISTRO",
+    "ISAR_CROSS_COMPILE",
+    "ISAR_ENABLE_COMPAT_ARCH",
+    "MACHINE",
+    "SBUILD_CHROOT_PREINSTALL",
+    "SBUILD_CHROOT_PREINSTALL_EXTRA",
     "THIRD_PARTY_APT_KEYS",
 )
 
-# bitbake leaves these behind in layers that have python modules
-NOISE = "__pycache__"
 
-
-def collect(d, layers, taskdepdata, repository):
+def collect(d, origin, taskdepdata, repository):
     """The anchors of the image that `d` describes, ready to be written as JSON.
 
-    `layers` is what describe_layers() says, `repository` the packages that the build made.
+    `origin` is what describe_origin() says, `repository` the packages that the build made.
     """
     multiconfig = d.getVar("BB_CURRENT_MC")
     stored = collect_tasks(taskdepdata, multiconfig, STORED_HASH)
@@ -62,7 +63,7 @@ def collect(d, layers, taskdepdata, repository):
         "codename": d.getVar("BASE_DISTRO_CODENAME"),
         "architecture": d.getVar("DISTRO_ARCH"),
         "machine": d.getVar("MACHINE"),
-        "layers": layers,
+        **origin,
         "settings": collect_settings(d),
         "tasks": collect_tasks(taskdepdata, multiconfig, TASK_HASH),
         "selfBuilt": collect_self_built(stored, d.getVar("SSTATE_DIR"), repository),
@@ -73,6 +74,23 @@ def collect_settings(d):
     """Those of SETTINGS that are set, with their values."""
     settings = {name: d.getVar(name) for name in SETTINGS}
     return {name: value for name, value in settings.items() if value is not None}
+
+
+def describe_origin(d, described=None):
+    """The layers of a configuration, as layers.describe_layers() has them, and its values of CONFIGURATION."""
+    return {"layers": described or layers.describe_layers(d), "configuration": collect_configuration(d)}
+
+
+def collect_configuration(d):
+    """CONFIGURATION with values, None for what is not set; paths in layers as LAYERDIR_<collection>."""
+    directories = layers.directories(d)
+    found = {}
+    for name in CONFIGURATION:
+        value = d.getVar(name)
+        for path, collection in directories if value else ():
+            value = value.replace(f"{path}/", f"${{LAYERDIR_{collection}}}/")
+        found[name] = " ".join(value.split()) if value is not None else None
+    return found
 
 
 def collect_tasks(taskdepdata, multiconfig, which):
@@ -131,132 +149,10 @@ def _deb_digests(sstate):
     with zstd, tarfile.open(fileobj=zstd.stdout, mode="r|") as tar:
         for member in tar:
             if member.isreg() and member.name.endswith(".deb"):
-                yield _sha256(tar.extractfile(member)).hexdigest()
+                yield layers.hash_file(tar.extractfile(member)).hexdigest()
 
 
 def unrecorded(repository, self_built):
     """Names of packages of the repository that collect_self_built() found no recipe for."""
     known = {record["sha256"] for record in self_built}
     return sorted({package["Package"] for package in repository if package["SHA256"] not in known})
-
-
-def base_layers(d):
-    """Paths of all layers but this one, which is no anchor: its version is checked instead."""
-    ours = normalise_layer(d.getVar("LAYERDIR_template"))
-    layers = map(normalise_layer, d.getVar("BBLAYERS").split())
-    return [path for path in layers if path != ours]
-
-
-def normalise_layer(path):
-    """A path of BBLAYERS as bitbake uses it."""
-    return os.path.normpath(os.path.expanduser(path))
-
-
-def describe_layers(d):
-    """What describe_layer() says of each layer that a template is anchored to."""
-    return [describe_layer(path) for path in base_layers(d)]
-
-
-def write_layers(d):
-    """Put the state of the layers where tasks hash it and read it.
-
-    It changes while bitbake keeps what it parsed, and may not change under a running build; so it is
-    a file, written when a build begins, and not a variable. An unchanged one is left alone.
-    """
-    path = d.getVar("TEMPLATE_LAYERS")
-    text = json.dumps(describe_layers(d), indent=1)
-    try:
-        with open(path, encoding="utf-8") as file:
-            if file.read() == text:
-                return
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(f"{path}.new", path)
-
-
-def read_layers(d):
-    """What write_layers() wrote."""
-    with open(d.getVar("TEMPLATE_LAYERS"), encoding="utf-8") as file:
-        return json.load(file)
-
-
-def describe_layer(path):
-    """Name, commit, tree and dirtiness of the layer at `path`."""
-    with open(os.path.join(path, "conf", "layer.conf"), encoding="utf-8") as file:
-        collection = COLLECTION.search(file.read())
-    name = collection.group(1) if collection else os.path.basename(path)
-    try:
-        commit, tree, dirty = _describe_git(path)
-    except (OSError, subprocess.CalledProcessError):
-        commit, tree, dirty = None, _hash_content(path), False
-    return {"name": name, "commit": commit, "tree": tree, "dirty": dirty}
-
-
-# with untracked files, but without noise that is not ignored
-_PATHS = (".", f":(exclude,glob)**/{NOISE}/**")
-
-
-def _describe_git(path):
-    prefix = _git(path, "rev-parse", "--show-prefix")
-    commit = _git(path, "rev-parse", "HEAD")
-    dirty = bool(_git(path, "status", "--porcelain", "--", *_PATHS))
-    if dirty:
-        return commit, _write_tree(path, prefix), True
-    tree = f"HEAD:{prefix.rstrip('/')}" if prefix else "HEAD^{tree}"
-    return commit, _git(path, "rev-parse", tree), False
-
-
-def _write_tree(path, prefix):
-    """The tree that a commit of everything in the layer would have; the repository stays as it is."""
-    objects = _git(path, "rev-parse", "--path-format=absolute", "--git-path", "objects")
-    with tempfile.TemporaryDirectory() as scratch:
-        environment = {
-            "GIT_INDEX_FILE": os.path.join(scratch, "index"),
-            "GIT_OBJECT_DIRECTORY": os.path.join(scratch, "objects"),
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects,
-        }
-        os.mkdir(environment["GIT_OBJECT_DIRECTORY"])
-        _git(path, "read-tree", "HEAD", **environment)
-        _git(path, "add", "--all", "--", *_PATHS, **environment)
-        whole = _git(path, "write-tree", **environment)
-        if not prefix:
-            return whole
-        return _git(path, "rev-parse", f"{whole}:{prefix.rstrip('/')}", **environment)
-
-
-def _git(path, *arguments, **environment):
-    # a layer may belong to somebody else than the user who builds
-    command = ["git", "-c", "safe.directory=*", "-C", path, *arguments]
-    return subprocess.run(
-        command,
-        check=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, **environment},
-        text=True,
-    ).stdout.strip()
-
-
-def _hash_content(path):
-    """A digest over names, kinds and contents of a layer that is in no git repository."""
-    digest = hashlib.sha256()
-    for folder, folders, files in os.walk(path):
-        folders[:] = sorted(name for name in folders if name != NOISE)
-        for name in sorted(files):
-            full = os.path.join(folder, name)
-            digest.update(os.path.relpath(full, path).encode(errors="surrogateescape") + b"\0")
-            if os.path.islink(full):
-                digest.update(b"link " + os.readlink(full).encode(errors="surrogateescape"))
-            else:
-                with open(full, "rb") as file:
-                    digest.update(_sha256(file).digest())
-    return f"content:{digest.hexdigest()}"
-
-
-def _sha256(file):
-    digest = hashlib.sha256()
-    while chunk := file.read(1 << 20):
-        digest.update(chunk)
-    return digest

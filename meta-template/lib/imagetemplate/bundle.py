@@ -36,6 +36,12 @@ def parse_source(text):
     return Source(text, False)
 
 
+def fetch_url(d):
+    """A remote TEMPLATE_SOURCE as bitbake's fetcher takes it."""
+    checksum = d.getVarFlag("TEMPLATE_SOURCE", "sha256sum")
+    return f"{parse_source(d.getVar('TEMPLATE_SOURCE')).location};sha256sum={checksum}"
+
+
 def read_digest(path):
     """The digest of the one template that the bundle at `path` contains."""
     try:

@@ -8,13 +8,8 @@ import os
 
 from . import bundle, helper, hints, repository, transaction
 
-# what decides which packages apt finds; in a product it is the template's, whatever the configuration says
-APT_SETTINGS = (
-    "DISTRO_APT_SOURCES",
-    "DISTRO_APT_PREMIRRORS",
-    "DISTRO_APT_PREFERENCES",
-    "THIRD_PARTY_APT_KEYS",
-)
+# where packages are downloaded from; in a product it is the template's, whatever the configuration says
+APT_SETTINGS = ("DISTRO_APT_PREMIRRORS",)
 # Isar's commands that install packages, in their order, and what becomes of them here; without the
 # empty ones the product is complete
 INSTALL_COMMANDS = {

@@ -91,6 +91,12 @@ def run_privileged(d, argv, **options):
     return subprocess.Popen(["sudo", "-n", "--", "/usr/bin/env", "-i", *settings, *argv], **options)
 
 
+def run_plain(d, argv, **options):
+    """Start `argv` as who builds, in an environment as known as root's; returns the Popen object."""
+    environment = {"PATH": PATH, "HOME": os.environ.get("HOME", "/"), "LC_ALL": "C.UTF-8"}
+    return subprocess.Popen(argv, env=environment, **options)
+
+
 def as_root(d, *argv):
     """Run a plain command as root; a HelperError has what it said."""
     process = run_privileged(
@@ -101,11 +107,12 @@ def as_root(d, *argv):
         raise HelperError(f"running {' '.join(argv)}: {output or process.returncode}")
 
 
-def run(d, verb, *arguments, progress=None):
-    """Run a verb of the helper as root and return its JSON result.
+def run(d, verb, *arguments, progress=None, privileged=True):
+    """Run a verb of the helper, as root or as who builds, and return its JSON result.
 
     What it reports goes to the task's log; `progress` is called with each percentage.
     """
+    start = run_privileged if privileged else run_plain
     argv = [
         find_helper(d),
         "--store", d.getVar("TEMPLATE_STORE_DIR"),
@@ -113,12 +120,11 @@ def run(d, verb, *arguments, progress=None):
         "--progress", "bitbake",
         verb, *arguments,
     ]  # fmt: skip
-    print(f"running as root: {' '.join(argv)}", flush=True)
+    if privileged:
+        print(f"running as root: {' '.join(argv)}", flush=True)
     last = ""
     with tempfile.TemporaryFile() as output:
-        process = run_privileged(
-            d, argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE
-        )
+        process = start(d, argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE)
         with process.stderr as messages:
             for raw in messages:
                 line = raw.decode(errors="replace").rstrip()
@@ -126,7 +132,8 @@ def run(d, verb, *arguments, progress=None):
                 if percent and progress:
                     progress(int(percent.group(1)))
                     continue
-                print(line, flush=True)
+                if privileged:
+                    print(line, flush=True)
                 last = line or last
         status = process.wait()
         output.seek(0)

@@ -9,7 +9,7 @@ import os
 import shlex
 import shutil
 
-from . import anchors, helper, release, repository
+from . import anchors, helper, origin, release, repository, sstate
 
 # a log that every package build adds to, and downloads, which Isar's sstate object leaves out as well
 CHROOT_NOISE = ("tmp/dpkg_common.log", "tmp/dpkg_common.log.lock", "var/cache/apt/archives")
@@ -36,6 +36,8 @@ def pack(d, lock, unlock, progress=None):
     with _locked(os.path.join(d.getVar("REPO_ISAR_DIR"), "isar.lock"), lock, unlock):
         _stage_tree(d, os.path.join(d.getVar("REPO_ISAR_DIR"), d.getVar("DISTRO")), apt)
 
+    offered = repository.read_packages(apt)
+    collected = anchors.collect(d, origin.read(d), tasks, offered)
     components = []
     for component in d.getVar("TEMPLATE_COMPONENTS").split():
         path = os.path.join(staged, component)
@@ -47,10 +49,10 @@ def pack(d, lock, unlock, progress=None):
             target = component.endswith("-target")
             chroot = d.getVar("SCHROOT_TARGET_DIR" if target else "SCHROOT_HOST_DIR")
             _stage_tree(d, chroot, path, CHROOT_NOISE)
+        elif component == sstate.COMPONENT:
+            sstate.stage(collected, d.getVar("SSTATE_DIR"), d.getVar("STAMPS_DIR"), path)
         components += ["--component", f"{component}={path}"]
 
-    offered = repository.read_packages(apt)
-    collected = anchors.collect(d, anchors.read_layers(d), tasks, offered)
     anchor_file = os.path.join(work, "anchors.json")
     with open(anchor_file, "w", encoding="utf-8") as file:
         json.dump(collected, file, indent=1)

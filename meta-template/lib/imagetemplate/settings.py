@@ -5,7 +5,7 @@
 import os
 import re
 
-from . import bundle
+from . import anchor_check, bundle
 from .helper import HelperError, find_helper
 
 MODES = ("off", "produce", "consume")
@@ -16,6 +16,7 @@ COMPONENTS = (
     "bootstrap",
     "bootstrap-host",
     "isar-apt",
+    "sstate",
 )
 BOOLEANS = (None, "", "0", "1")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -133,6 +134,11 @@ def _check_consume(d):
         _check_file(d, "TEMPLATE_REVOKED_KEYS")
     if d.getVar("TEMPLATE_KEEP") not in BOOLEANS:
         raise SettingsError(f"TEMPLATE_KEEP is neither '0' nor '1': '{d.getVar('TEMPLATE_KEEP')}'")
+    if d.getVar("TEMPLATE_ANCHOR") not in anchor_check.MODES:
+        raise SettingsError(
+            f"TEMPLATE_ANCHOR has the unknown value '{d.getVar('TEMPLATE_ANCHOR')}', "
+            f"known are: {', '.join(anchor_check.MODES)}"
+        )
     digest = d.getVar("TEMPLATE_DIGEST")
     if digest and not DIGEST.fullmatch(digest):
         raise SettingsError(f"TEMPLATE_DIGEST is not 'sha256:' and 64 hex digits: '{digest}'")

@@ -20,7 +20,8 @@ def plan(product, manifest, offered, repository):
     settings = (manifest.get("anchors") or {}).get("settings") or {}
     listed = _unique((settings.get("ROOTFS_PACKAGES") or "").split())
     wanted = {bare_name(package) for package in (*product.packages, *product.remove)}
-    dropped = [] if product.keep else [name for name in map(bare_name, listed) if name not in wanted]
+    unlisted = _unique(name for name in map(bare_name, listed) if name not in wanted)
+    dropped = [] if product.keep else unlisted
     arguments, notes = [], []
 
     going = {*dropped, *map(bare_name, product.remove)}
@@ -35,12 +36,14 @@ def plan(product, manifest, offered, repository):
     for package in _unique(product.remove):
         arguments += ["--remove", package]
     if not product.keep:
-        for package in _unique(dropped):
+        for package in dropped:
             arguments += ["--mark-auto", package]
         if dropped:
-            notes.append(f"not listed by this image: {' '.join(_unique(dropped))}")
+            notes.append(f"not listed by this image: {' '.join(dropped)}")
         arguments.append("--auto-remove")
-    elif product.remove:
+    elif unlisted:
+        notes.append(f"not listed by this image, kept as TEMPLATE_KEEP is set: {' '.join(unlisted)}")
+    if product.keep and product.remove:
         notes.append("TEMPLATE_KEEP is set: packages that only removed ones needed stay")
     other_versions = [r.package for r in replacements if r.is_other_version]
     for package in _unique([*product.allow_upgrade, *other_versions]):

@@ -16,9 +16,7 @@ python () {
         return
     source = bundle.parse_source(d.getVar('TEMPLATE_SOURCE'))
     if source.is_remote:
-        # bitbake's fetcher: mirrors, BB_NO_NETWORK and DL_DIR work as for any source
-        checksum = d.getVarFlag('TEMPLATE_SOURCE', 'sha256sum')
-        d.setVar('SRC_URI', '%s;sha256sum=%s' % (source.location, checksum))
+        d.setVar('SRC_URI', bundle.fetch_url(d))
 }
 
 do_fetch[vardeps] += "TEMPLATE_PIN"

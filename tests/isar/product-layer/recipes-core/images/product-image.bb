@@ -7,7 +7,7 @@
 
 DESCRIPTION = "Product on a platform"
 
-IMAGE_INSTALL = "enable-fsck isar-exclude-docs sshd-regen-keys hello product-app"
+IMAGE_INSTALL = "enable-fsck isar-exclude-docs sshd-regen-keys hello platform-tool product-app"
 IMAGE_PREINSTALL:append = " nano"
 
 require recipes-core/images/isar-image-base.bb

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) The isar-template authors
+"""What happens between reading the configuration and parsing recipes, and when a build begins."""
+
+import contextlib
+
+from . import anchor_check, anchors, bundle, layers, origin, siggen, sstate, verified
+
+# why a configuration cannot be built on its template, where others can
+UNFIT = "TEMPLATE_UNFIT"
+
+
+class ConfigurationError(Exception):
+    """The template does not suit the configuration, or is not to be trusted."""
+
+
+def consumes(d):
+    """Whether a configuration is built on a template."""
+    return d.getVar("TEMPLATE_MODE") == "consume"
+
+
+def prepare(configurations, default, fetch):
+    """Verify the templates of all configurations, compare anchors, and pin what is pinned.
+
+    `configurations` are data stores by multiconfig, `default` is the one that bitbake takes its
+    signature generator and the list of mirrors from.
+    """
+    consuming = {multiconfig: d for multiconfig, d in configurations.items() if consumes(d)}
+    if not consuming:
+        return
+    described = layers.describe_layers(default)
+    pinned, differing = {}, {}
+    for multiconfig, d in consuming.items():
+        for variant in ("target", "host"):
+            d.setVar(f"PREFERRED_PROVIDER_bootstrap-{variant}", f"template-bootstrap-{variant}")
+        with _errors_of(multiconfig):
+            manifest = verified.ensure(d, fetch)
+        found = anchor_check.compare(
+            manifest.get("anchors") or {}, anchors.describe_origin(d, described)
+        )
+        if found:
+            differing[multiconfig] = (len(found), d, manifest, found)
+        pinned[multiconfig] = siggen.pins(manifest)
+    _report(consuming, differing)
+    _add_mirrors(default, consuming.values())
+    default.setVar(siggen.VARIABLE, siggen.encode(pinned))
+    default.setVar("BB_SIGNATURE_HANDLER", siggen.install(default.getVar("BB_SIGNATURE_HANDLER")))
+
+
+def _report(consuming, differing):
+    """Stop when no configuration can be built; keep in mind why some cannot.
+
+    A setting for all multiconfigs reaches those that nobody builds, such as the default one.
+    """
+    fitting = len(consuming) - len(differing)
+    for multiconfig, (_, d, manifest, found) in differing.items():
+        if d.getVar("TEMPLATE_ANCHOR") == anchor_check.WARN:
+            fitting += 1
+        else:
+            d.setVar(UNFIT, str(anchor_check.refusal(manifest, found)))
+    if differing and not fitting:
+        multiconfig, (_, d, _, _) = min(differing.items(), key=lambda entry: entry[1][0])
+        raise ConfigurationError(_where(multiconfig, d.getVar(UNFIT)))
+
+
+def _add_mirrors(default, configurations):
+    """Have bitbake find the shared state of all templates: it looks where the default configuration says."""
+    mirrors = default.getVar("SSTATE_MIRRORS") or ""
+    for d in configurations:
+        entry = sstate.mirror(d)
+        if entry not in mirrors:
+            mirrors += f" {entry}"
+    default.setVar("SSTATE_MIRRORS", mirrors.strip())
+
+
+def begin_build(d, targets, fetch, warn):
+    """What a build of `targets` ('[mc:NAME:]RECIPE:TASK') needs before its first task is looked at."""
+    if d.getVar("TEMPLATE_MODE") == "produce":
+        origin.write(d)
+    if not consumes(d):
+        return
+    multiconfig = d.getVar("BB_CURRENT_MC") or ""
+    built = {target.split(":")[1] if target.startswith("mc:") else "" for target in targets}
+    if multiconfig not in built:
+        return
+    if d.getVar(UNFIT):
+        raise ConfigurationError(d.getVar(UNFIT))
+    with _errors_of(multiconfig):
+        manifest = verified.ensure(d, fetch)
+        found = anchor_check.compare(manifest.get("anchors") or {}, anchors.describe_origin(d))
+        if found:
+            warn(anchor_check.describe(manifest, found))
+        sstate.take(d, manifest, fetch)
+
+
+@contextlib.contextmanager
+def _errors_of(multiconfig):
+    try:
+        yield
+    except (verified.VerifyError, bundle.BundleError, OSError) as error:
+        raise ConfigurationError(_where(multiconfig, error)) from None
+
+
+def _where(multiconfig, error):
+    return f"multiconfig '{multiconfig}': {error}" if multiconfig else str(error)
