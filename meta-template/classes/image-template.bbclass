@@ -26,21 +26,21 @@ python template_check_settings() {
         if not d.getVar('BB_WORKERCONTEXT'):
             settings.check(d)
     except settings.SettingsError as error:
-        bb.fatal(str(error))
+        bb.fatal(settings.where(d) + str(error))
     if d.getVar('TEMPLATE_MODE') == 'consume':
         for variant in ('target', 'host'):
             d.setVar('PREFERRED_PROVIDER_bootstrap-' + variant, 'template-bootstrap-' + variant)
 }
 
 python () {
-    if bb.data.inherits_class('image', d):
-        from imagetemplate import settings
-        configured = {name: d.getVar(name.replace('TEMPLATE_', 'TEMPLATE_CONFIGURED_'))
-                      for name in ('TEMPLATE_MODE', *settings.SHARED)}
-        try:
+    from imagetemplate import settings
+    configured = {name: d.getVar(name.replace('TEMPLATE_', 'TEMPLATE_CONFIGURED_'))
+                  for name in ('TEMPLATE_MODE', *settings.SHARED)}
+    try:
+        if bb.data.inherits_class('image', d):
             settings.check_image(d, configured)
-        except settings.SettingsError as error:
-            bb.fatal(str(error))
+    except settings.SettingsError as error:
+        bb.fatal(str(error))
 }
 
 # What layers are like is hashed from a file, which is written before any hash is made.

@@ -25,6 +25,17 @@ VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 ROOTFS_TAG_SUFFIX = "-rootfs"
 # what all images of a configuration share, by way of its bootstrap and its build chroot
 SHARED = ("TEMPLATE_SOURCE", "TEMPLATE_DIGEST")
+# what errors tell to add; who reads them has own values for it
+EXAMPLES = {
+    "TEMPLATE_SOURCE": "/path/to/platform-1.0.tar",
+    "TEMPLATE_SOURCE[sha256sum]": "the bundle's sha256sum",
+    "TEMPLATE_DIGEST": "sha256:...",
+    "TEMPLATE_ALLOWED_SIGNERS": "/path/to/allowed_signers",
+    "TEMPLATE_IDENTITY": "platform@example.org",
+    "TEMPLATE_REVOKED_KEYS": "/path/to/revoked_keys",
+    "TEMPLATE_SIGNING_KEY": "/path/to/key",
+    "TEMPLATE_STORE_DIR": "${TOPDIR}/template-store",
+}
 
 
 class SettingsError(Exception):
@@ -51,6 +62,17 @@ def check(d):
         find_helper(d)
     except HelperError as error:
         raise SettingsError(str(error)) from None
+
+
+def where(d):
+    """What an error in a multiconfig begins with; what is set for all is found in the default one."""
+    multiconfig = d.getVar("BB_CURRENT_MC")
+    return f"multiconfig '{multiconfig}': " if multiconfig not in (None, "", "default") else ""
+
+
+def advice(name, value=None):
+    """The line with what to do about a variable, for the end of an error."""
+    return f'add to local.conf: {name} = "{value or EXAMPLES[name]}"'
 
 
 def check_image(d, configured):
@@ -104,8 +126,8 @@ def _check_produce(d):
     key = d.getVar("TEMPLATE_SIGNING_KEY")
     if not key:
         raise SettingsError(
-            "TEMPLATE_MODE = 'produce' needs TEMPLATE_SIGNING_KEY\n"
-            "name an ssh key, or 'none' for a bundle that is signed elsewhere"
+            "TEMPLATE_MODE = 'produce' needs TEMPLATE_SIGNING_KEY, an ssh key, or 'none' for a bundle "
+            f"that is signed elsewhere\n{advice('TEMPLATE_SIGNING_KEY')}"
         )
     if key != "none":
         _check_file(d, "TEMPLATE_SIGNING_KEY")
@@ -127,7 +149,10 @@ def _check_consume(d):
         ("TEMPLATE_IDENTITY", "who has to have signed it, as in TEMPLATE_ALLOWED_SIGNERS"),
     ):
         if not d.getVar(name):
-            raise SettingsError(f"TEMPLATE_MODE = 'consume' needs {name}, {meaning}")
+            known = _identity(d) if name == "TEMPLATE_IDENTITY" else None
+            raise SettingsError(
+                f"TEMPLATE_MODE = 'consume' needs {name}, {meaning}\n{advice(name, known)}"
+            )
     _check_file(d, "TEMPLATE_ALLOWED_SIGNERS")
     if d.getVar("TEMPLATE_REVOKED_KEYS"):
         _check_file(d, "TEMPLATE_REVOKED_KEYS")
@@ -143,27 +168,40 @@ def _check_consume(d):
         elif not digest:
             bundle.read_digest(source.location)
     except bundle.BundleError as error:
-        raise SettingsError(f"TEMPLATE_SOURCE: {error}") from None
+        raise SettingsError(f"TEMPLATE_SOURCE: {error}\n{advice('TEMPLATE_SOURCE')}") from None
+
+
+def _identity(d):
+    """The first identity that TEMPLATE_ALLOWED_SIGNERS trusts, to be suggested."""
+    try:
+        with open(d.getVar("TEMPLATE_ALLOWED_SIGNERS"), encoding="utf-8", errors="replace") as file:
+            found = re.search(r"^\s*([^#\s,*?!\"]+)[,\s]", file.read(), re.MULTILINE)
+    except OSError:
+        return None
+    return found.group(1) if found else None
 
 
 def _check_remote(d, digest):
     if not digest:
         raise SettingsError(
-            "an https TEMPLATE_SOURCE needs TEMPLATE_DIGEST\n"
-            "it was printed when the template was produced"
+            "an https TEMPLATE_SOURCE needs TEMPLATE_DIGEST, which was printed when the template was "
+            f"produced\n{advice('TEMPLATE_DIGEST')}"
         )
     if not d.getVarFlag("TEMPLATE_SOURCE", "sha256sum"):
-        raise SettingsError("an https TEMPLATE_SOURCE needs TEMPLATE_SOURCE[sha256sum]")
+        raise SettingsError(
+            "an https TEMPLATE_SOURCE needs TEMPLATE_SOURCE[sha256sum]\n"
+            f"{advice('TEMPLATE_SOURCE[sha256sum]')}"
+        )
 
 
 def _check_absolute(d, name):
     path = d.getVar(name) or ""
     if not os.path.isabs(path):
-        raise SettingsError(f"{name} is not an absolute path: '{path}'")
+        raise SettingsError(f"{name} is not an absolute path: '{path}'\n{advice(name)}")
     return path
 
 
 def _check_file(d, name):
     path = _check_absolute(d, name)
     if not os.path.isfile(path):
-        raise SettingsError(f"{name} is not a file: '{path}'")
+        raise SettingsError(f"{name} is not a file: '{path}'\n{advice(name)}")
