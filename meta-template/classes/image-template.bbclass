@@ -14,6 +14,7 @@ IMAGE_CLASSES:append = " ${TEMPLATE_CLASS}"
 
 # as local.conf or the multiconfig has it, whatever a recipe says later
 TEMPLATE_CONFIGURED_MODE := "${TEMPLATE_MODE}"
+TEMPLATE_CONFIGURED_FORBID := "${TEMPLATE_FORBID}"
 TEMPLATE_CONFIGURED_SOURCE := "${TEMPLATE_SOURCE}"
 TEMPLATE_CONFIGURED_DIGEST := "${TEMPLATE_DIGEST}"
 
@@ -32,11 +33,23 @@ python template_check_settings() {
             d.setVar('PREFERRED_PROVIDER_bootstrap-' + variant, 'template-bootstrap-' + variant)
 }
 
+addhandler template_check_multiconfigs
+template_check_multiconfigs[eventmask] = "bb.event.MultiConfigParsed"
+python template_check_multiconfigs() {
+    from imagetemplate import settings
+    try:
+        if not d.getVar('BB_WORKERCONTEXT'):
+            settings.check_multiconfigs(e.mcdata)
+    except settings.SettingsError as error:
+        bb.fatal(str(error))
+}
+
 python () {
     from imagetemplate import settings
     configured = {name: d.getVar(name.replace('TEMPLATE_', 'TEMPLATE_CONFIGURED_'))
-                  for name in ('TEMPLATE_MODE', *settings.SHARED)}
+                  for name in ('TEMPLATE_MODE', 'TEMPLATE_FORBID', *settings.SHARED)}
     try:
+        settings.check_recipe(d, configured)
         if bb.data.inherits_class('image', d):
             settings.check_image(d, configured)
     except settings.SettingsError as error:

@@ -154,6 +154,38 @@ def test_errors_name_the_multiconfig(store, multiconfig, prefix):
     assert settings.where(store({"BB_CURRENT_MC": multiconfig})) == prefix
 
 
+@pytest.mark.parametrize("mode", ["produce", "consume", "derive", "on"])
+def test_no_mode_but_off_is_allowed_where_templates_are_forbidden(store, produce, mode):
+    message = refused(store, {**produce, "TEMPLATE_MODE": mode, "TEMPLATE_FORBID": "1"})
+    assert message.startswith(f"TEMPLATE_FORBID is set, but TEMPLATE_MODE = '{mode}'")
+    assert 'set TEMPLATE_MODE = "off"' in message
+    settings.check(store({"TEMPLATE_MODE": "off", "TEMPLATE_FORBID": "1"}))
+
+
+@pytest.mark.parametrize("value", ["yes", "true", "2", " "])
+def test_forbid_is_a_boolean(store, value):
+    message = refused(store, {"TEMPLATE_MODE": "off", "TEMPLATE_FORBID": value})
+    assert message.startswith(f"TEMPLATE_FORBID is neither '0' nor '1': '{value}'")
+
+
+@pytest.mark.parametrize("value", ["0", "", None])
+def test_neither_multiconfig_nor_recipe_can_allow_what_is_forbidden(store, value):
+    base, other = store({"TEMPLATE_FORBID": "1"}), store({"TEMPLATE_FORBID": value, "PN": "image"})
+    settings.check_multiconfigs({"": base, "mc": base})
+    with pytest.raises(settings.SettingsError, match="^multiconfig 'mc' sets TEMPLATE_FORBID = '0?', but"):
+        settings.check_multiconfigs({"": base, "mc": other})
+    settings.check_multiconfigs({"": other, "mc": base})
+    with pytest.raises(settings.SettingsError, match="^image sets TEMPLATE_FORBID = '0?', but"):
+        settings.check_recipe(other, {"TEMPLATE_FORBID": "1"})
+
+
+def test_a_recipe_can_forbid_itself_what_others_may(store):
+    values = {"TEMPLATE_FORBID": "1", "PN": "image"}
+    settings.check_recipe(store({**values, "TEMPLATE_MODE": "off"}), {"TEMPLATE_FORBID": "0"})
+    with pytest.raises(settings.SettingsError, match="^TEMPLATE_FORBID is set, but"):
+        settings.check_recipe(store({**values, "TEMPLATE_MODE": "consume"}), {"TEMPLATE_FORBID": "0"})
+
+
 def test_https_is_accepted_with_digest_and_checksum(store, consume):
     values = {**consume, "TEMPLATE_SOURCE": "https://host/b.tar", "TEMPLATE_DIGEST": DIGEST}
     settings.check(store(values, {("TEMPLATE_SOURCE", "sha256sum"): "0" * 64}))

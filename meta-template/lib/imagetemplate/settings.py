@@ -45,6 +45,7 @@ class SettingsError(Exception):
 def check(d):
     """Raise SettingsError for the first setting that is missing or wrong."""
     mode = d.getVar("TEMPLATE_MODE")
+    check_allowed(d)
     if mode == "derive":
         raise SettingsError("TEMPLATE_MODE = 'derive' is not supported yet")
     if mode not in MODES:
@@ -62,6 +63,46 @@ def check(d):
         find_helper(d)
     except HelperError as error:
         raise SettingsError(str(error)) from None
+
+
+def check_allowed(d):
+    """Raise SettingsError for a mode that uses templates where TEMPLATE_FORBID is set."""
+    mode, forbid = d.getVar("TEMPLATE_MODE"), d.getVar("TEMPLATE_FORBID")
+    if forbid not in BOOLEANS:
+        raise SettingsError(
+            f"TEMPLATE_FORBID is neither '0' nor '1': '{forbid}'\n{advice('TEMPLATE_FORBID', '1')}"
+        )
+    if forbid == "1" and mode != "off":
+        raise SettingsError(
+            f"TEMPLATE_FORBID is set, but TEMPLATE_MODE = '{mode}' would use a template\n"
+            'set TEMPLATE_MODE = "off" to build from scratch, or take TEMPLATE_FORBID out of the '
+            "configuration to use one"
+        )
+
+
+def check_multiconfigs(configurations):
+    """Raise SettingsError when a multiconfig takes back that templates are forbidden.
+
+    `configurations` are the data stores of all by their names, that of local.conf alone by ''.
+    """
+    for name, d in configurations.items():
+        _check_still_forbidden(d, f"multiconfig '{name}'", configurations[""].getVar("TEMPLATE_FORBID"))
+
+
+def check_recipe(d, configured):
+    """The same for a recipe, of any kind; and that it does not use templates where it may not."""
+    _check_still_forbidden(d, d.getVar("PN"), configured["TEMPLATE_FORBID"])
+    check_allowed(d)
+
+
+def _check_still_forbidden(d, whose, configured):
+    forbid = d.getVar("TEMPLATE_FORBID")
+    if configured == "1" and forbid != "1":
+        raise SettingsError(
+            f"{whose} sets TEMPLATE_FORBID = '{forbid or ''}', but the configuration has '1', which "
+            "holds for all of the build\n"
+            "remove that setting, or take TEMPLATE_FORBID out of the configuration to use templates"
+        )
 
 
 def where(d):
