@@ -2,6 +2,7 @@
 # Copyright (c) The isar-template authors
 """One build directory of Isar: configure it, run bitbake in it, and look at what it did."""
 
+import contextlib
 import glob
 import os
 import re
@@ -118,15 +119,21 @@ class Build:
         with open(path, encoding="utf-8") as file:
             return file.read()
 
-    def signatures_with(self, settings, recipe):
-        """The same for a configuration with more settings, as a set of lines 'recipe:task:hash'."""
+    @contextlib.contextmanager
+    def configured(self, settings):
+        """More settings in local.conf, until the end of the block."""
         path = os.path.join(self.path, "conf", "local.conf")
         with open(path, encoding="utf-8") as file:
             usual = file.read()
         self.configure(f"{settings}\n")
         try:
-            lines = self.signatures(recipe).splitlines()
+            yield
         finally:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(usual)
+
+    def signatures_with(self, settings, recipe):
+        """The same for a configuration with more settings, as a set of lines 'recipe:task:hash'."""
+        with self.configured(settings):
+            lines = self.signatures(recipe).splitlines()
         return {line.strip(" \\") for line in lines if line.count(":") == 2}
