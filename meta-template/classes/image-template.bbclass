@@ -14,6 +14,7 @@ IMAGE_CLASSES:append = " ${TEMPLATE_CLASS}"
 
 # as local.conf or the multiconfig has it, whatever a recipe says later
 TEMPLATE_CONFIGURED_MODE := "${TEMPLATE_MODE}"
+TEMPLATE_CONFIGURED_FORBID := "${TEMPLATE_FORBID}"
 TEMPLATE_CONFIGURED_SOURCE := "${TEMPLATE_SOURCE}"
 TEMPLATE_CONFIGURED_DIGEST := "${TEMPLATE_DIGEST}"
 
@@ -26,22 +27,26 @@ python template_check_settings() {
         return
     try:
         settings.check(d)
-        if not d.getVar('BBMULTICONFIG'):
+    except settings.SettingsError as error:
+        bb.fatal(settings.where(d) + str(error))
+    if not d.getVar('BBMULTICONFIG'):
+        try:
             configuration.prepare({'': d}, d, template_fetch)
-    except (configuration.ConfigurationError, settings.SettingsError) as error:
-        bb.fatal(str(error))
+        except configuration.ConfigurationError as error:
+            bb.fatal(str(error))
 }
 
 # after all configurations have been read, those of multiconfigs among them
 addhandler template_prepare_multiconfigs
 template_prepare_multiconfigs[eventmask] = "bb.event.MultiConfigParsed"
 python template_prepare_multiconfigs() {
-    from imagetemplate import configuration
+    from imagetemplate import configuration, settings
     if d.getVar('BB_WORKERCONTEXT'):
         return
     try:
+        settings.check_multiconfigs(e.mcdata)
         configuration.prepare(e.mcdata, d, template_fetch)
-    except configuration.ConfigurationError as error:
+    except (configuration.ConfigurationError, settings.SettingsError) as error:
         bb.fatal(str(error))
 }
 
@@ -55,14 +60,15 @@ def template_fetch(d):
     return fetcher.localpath(url)
 
 python () {
-    if bb.data.inherits_class('image', d):
-        from imagetemplate import settings
-        configured = {name: d.getVar(name.replace('TEMPLATE_', 'TEMPLATE_CONFIGURED_'))
-                      for name in ('TEMPLATE_MODE', *settings.SHARED)}
-        try:
+    from imagetemplate import settings
+    configured = {name: d.getVar(name.replace('TEMPLATE_', 'TEMPLATE_CONFIGURED_'))
+                  for name in ('TEMPLATE_MODE', 'TEMPLATE_FORBID', *settings.SHARED)}
+    try:
+        settings.check_recipe(d, configured)
+        if bb.data.inherits_class('image', d):
             settings.check_image(d, configured)
-        except settings.SettingsError as error:
-            bb.fatal(str(error))
+    except settings.SettingsError as error:
+        bb.fatal(str(error))
 }
 
 # Where a build comes from is hashed from a file, which is written before any hash is made.

@@ -123,7 +123,7 @@ class Build:
 
     @contextlib.contextmanager
     def configured(self, settings):
-        """More settings for a while."""
+        """More settings in local.conf, until the end of the block."""
         path = os.path.join(self.path, "conf", "local.conf")
         with open(path, encoding="utf-8") as file:
             usual = file.read()

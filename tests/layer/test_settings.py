@@ -3,6 +3,7 @@
 """Settings are checked before anything else, and each error says what to do."""
 
 import json
+import re
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_derive_is_refused(store):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"TEMPLATE_SIGNING_KEY": ""}, "needs TEMPLATE_SIGNING_KEY\nname an ssh key, or 'none'"),
+        ({"TEMPLATE_SIGNING_KEY": ""}, "needs TEMPLATE_SIGNING_KEY, an ssh key, or 'none'"),
         ({"TEMPLATE_SIGNING_KEY": "key"}, "TEMPLATE_SIGNING_KEY is not an absolute path: 'key'"),
         ({"TEMPLATE_SIGNING_KEY": "/no/key"}, "TEMPLATE_SIGNING_KEY is not a file: '/no/key'"),
         ({"TEMPLATE_COMPONENTS": "rootfs sdk"}, "TEMPLATE_COMPONENTS has the unknown value 'sdk'"),
@@ -108,6 +109,82 @@ def test_produce_errors(store, produce, change, message):
 )
 def test_consume_errors(store, consume, change, message):
     assert message in refused(store, {**consume, **change})
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("TEMPLATE_SIGNING_KEY", ""),
+        ("TEMPLATE_SIGNING_KEY", "relative"),
+        ("TEMPLATE_SIGNING_KEY", "/no/key"),
+        ("TEMPLATE_STORE_DIR", "relative"),
+        ("TEMPLATE_HELPER", ""),
+        ("TEMPLATE_HELPER", "/no/helper"),
+    ],
+)
+def test_errors_of_produce_end_with_the_line_to_add(store, produce, monkeypatch, name, value):
+    monkeypatch.setenv("PATH", "/nowhere")
+    message = refused(store, {**produce, "LAYERDIR_template": "/nowhere/layer", name: value})
+    assert re.search(f'add to local.conf: {name} = "[^"]+"$', message.splitlines()[-1])
+
+
+@pytest.mark.parametrize("value", ["", "relative", "/no/such/file"])
+@pytest.mark.parametrize("name", ["TEMPLATE_SOURCE", "TEMPLATE_ALLOWED_SIGNERS"])
+def test_errors_of_consume_end_with_the_line_to_add(store, consume, name, value):
+    message = refused(store, {**consume, name: value})
+    assert re.fullmatch(f'add to local.conf: {name} = "[^"]+"', message.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    "signers, identity",
+    [
+        ("", "platform@example.org"),
+        ("# none\n*@example.com ssh-ed25519 A\n", "platform@example.org"),
+        ("# ours\n\nteam@example.com,other@example.com ssh-ed25519 A\n", "team@example.com"),
+    ],
+)
+def test_a_missing_identity_is_told_from_the_file_that_has_it(store, consume, signers, identity):
+    with open(consume["TEMPLATE_ALLOWED_SIGNERS"], "w", encoding="utf-8") as file:
+        file.write(signers)
+    message = refused(store, {**consume, "TEMPLATE_IDENTITY": ""})
+    assert message.splitlines()[-1] == f'add to local.conf: TEMPLATE_IDENTITY = "{identity}"'
+
+
+@pytest.mark.parametrize("multiconfig, prefix", [(None, ""), ("default", ""), ("mc", "multiconfig 'mc': ")])
+def test_errors_name_the_multiconfig(store, multiconfig, prefix):
+    assert settings.where(store({"BB_CURRENT_MC": multiconfig})) == prefix
+
+
+@pytest.mark.parametrize("mode", ["produce", "consume", "derive", "on"])
+def test_no_mode_but_off_is_allowed_where_templates_are_forbidden(store, produce, mode):
+    message = refused(store, {**produce, "TEMPLATE_MODE": mode, "TEMPLATE_FORBID": "1"})
+    assert message.startswith(f"TEMPLATE_FORBID is set, but TEMPLATE_MODE = '{mode}'")
+    assert 'set TEMPLATE_MODE = "off"' in message
+    settings.check(store({"TEMPLATE_MODE": "off", "TEMPLATE_FORBID": "1"}))
+
+
+@pytest.mark.parametrize("value", ["yes", "true", "2", " "])
+def test_forbid_is_a_boolean(store, value):
+    message = refused(store, {"TEMPLATE_MODE": "off", "TEMPLATE_FORBID": value})
+    assert message.startswith(f"TEMPLATE_FORBID is neither '0' nor '1': '{value}'")
+
+
+@pytest.mark.parametrize("value", ["0", "", None])
+def test_neither_multiconfig_nor_recipe_can_allow_what_is_forbidden(store, value):
+    base, other = store({"TEMPLATE_FORBID": "1"}), store({"TEMPLATE_FORBID": value, "PN": "image"})
+    settings.check_multiconfigs({"": base, "mc": base})
+    with pytest.raises(settings.SettingsError, match="^multiconfig 'mc' sets TEMPLATE_FORBID = '0?', but"):
+        settings.check_multiconfigs({"": base, "mc": other})
+    settings.check_multiconfigs({"": other, "mc": base})
+    with pytest.raises(settings.SettingsError, match="^image sets TEMPLATE_FORBID = '0?', but"):
+        settings.check_recipe(other, {"TEMPLATE_FORBID": "1"})
+
+
+def test_a_recipe_can_forbid_itself_what_others_may(store):
+    values = {"TEMPLATE_FORBID": "1", "PN": "image"}
+    settings.check_recipe(store({**values, "TEMPLATE_MODE": "off"}), {"TEMPLATE_FORBID": "0"})
+    with pytest.raises(settings.SettingsError, match="^TEMPLATE_FORBID is set, but"):
+        settings.check_recipe(store({**values, "TEMPLATE_MODE": "consume"}), {"TEMPLATE_FORBID": "0"})
 
 
 def test_https_is_accepted_with_digest_and_checksum(store, consume):

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 
 NAME = "isar-template"
+ADVICE = f'add to local.conf: TEMPLATE_HELPER = "/path/to/{NAME}"'
 # tasks run with whatever environment bitbake filtered; root gets this one, and the proxies
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
@@ -46,7 +47,9 @@ def find_helper(d):
     if configured:
         if _is_program(configured):
             return configured
-        raise HelperError(f"TEMPLATE_HELPER is not a program's absolute path: '{configured}'")
+        raise HelperError(
+            f"TEMPLATE_HELPER is not a program's absolute path: '{configured}'", f"install it, or {ADVICE}"
+        )
     in_path = shutil.which(NAME, path=original_environment(d)("PATH") or os.defpath)
     if in_path:
         return os.path.abspath(in_path)
@@ -56,7 +59,7 @@ def find_helper(d):
         return built
     raise HelperError(
         f"the program {NAME} is neither in PATH nor at '{built}'",
-        f'install it, or add to local.conf: TEMPLATE_HELPER = "/path/to/{NAME}"',
+        f"install it, or {ADVICE}",
     )
 
 

@@ -26,6 +26,17 @@ VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 ROOTFS_TAG_SUFFIX = "-rootfs"
 # what all images of a configuration share, by way of its bootstrap and its build chroot
 SHARED = ("TEMPLATE_SOURCE", "TEMPLATE_DIGEST")
+# what errors tell to add; who reads them has own values for it
+EXAMPLES = {
+    "TEMPLATE_SOURCE": "/path/to/platform-1.0.tar",
+    "TEMPLATE_SOURCE[sha256sum]": "the bundle's sha256sum",
+    "TEMPLATE_DIGEST": "sha256:...",
+    "TEMPLATE_ALLOWED_SIGNERS": "/path/to/allowed_signers",
+    "TEMPLATE_IDENTITY": "platform@example.org",
+    "TEMPLATE_REVOKED_KEYS": "/path/to/revoked_keys",
+    "TEMPLATE_SIGNING_KEY": "/path/to/key",
+    "TEMPLATE_STORE_DIR": "${TOPDIR}/template-store",
+}
 
 
 class SettingsError(Exception):
@@ -35,6 +46,7 @@ class SettingsError(Exception):
 def check(d):
     """Raise SettingsError for the first setting that is missing or wrong."""
     mode = d.getVar("TEMPLATE_MODE")
+    check_allowed(d)
     if mode == "derive":
         raise SettingsError("TEMPLATE_MODE = 'derive' is not supported yet")
     if mode not in MODES:
@@ -52,6 +64,57 @@ def check(d):
         find_helper(d)
     except HelperError as error:
         raise SettingsError(str(error)) from None
+
+
+def check_allowed(d):
+    """Raise SettingsError for a mode that uses templates where TEMPLATE_FORBID is set."""
+    mode, forbid = d.getVar("TEMPLATE_MODE"), d.getVar("TEMPLATE_FORBID")
+    if forbid not in BOOLEANS:
+        raise SettingsError(
+            f"TEMPLATE_FORBID is neither '0' nor '1': '{forbid}'\n{advice('TEMPLATE_FORBID', '1')}"
+        )
+    if forbid == "1" and mode != "off":
+        raise SettingsError(
+            f"TEMPLATE_FORBID is set, but TEMPLATE_MODE = '{mode}' would use a template\n"
+            'set TEMPLATE_MODE = "off" to build from scratch, or take TEMPLATE_FORBID out of the '
+            "configuration to use one"
+        )
+
+
+def check_multiconfigs(configurations):
+    """Raise SettingsError when a multiconfig takes back that templates are forbidden.
+
+    `configurations` are the data stores of all by their names, that of local.conf alone by ''.
+    """
+    for name, d in configurations.items():
+        _check_still_forbidden(d, f"multiconfig '{name}'", configurations[""].getVar("TEMPLATE_FORBID"))
+
+
+def check_recipe(d, configured):
+    """The same for a recipe, of any kind; and that it does not use templates where it may not."""
+    _check_still_forbidden(d, d.getVar("PN"), configured["TEMPLATE_FORBID"])
+    check_allowed(d)
+
+
+def _check_still_forbidden(d, whose, configured):
+    forbid = d.getVar("TEMPLATE_FORBID")
+    if configured == "1" and forbid != "1":
+        raise SettingsError(
+            f"{whose} sets TEMPLATE_FORBID = '{forbid or ''}', but the configuration has '1', which "
+            "holds for all of the build\n"
+            "remove that setting, or take TEMPLATE_FORBID out of the configuration to use templates"
+        )
+
+
+def where(d):
+    """What an error in a multiconfig begins with; what is set for all is found in the default one."""
+    multiconfig = d.getVar("BB_CURRENT_MC")
+    return f"multiconfig '{multiconfig}': " if multiconfig not in (None, "", "default") else ""
+
+
+def advice(name, value=None):
+    """The line with what to do about a variable, for the end of an error."""
+    return f'add to local.conf: {name} = "{value or EXAMPLES[name]}"'
 
 
 def check_image(d, configured):
@@ -105,8 +168,8 @@ def _check_produce(d):
     key = d.getVar("TEMPLATE_SIGNING_KEY")
     if not key:
         raise SettingsError(
-            "TEMPLATE_MODE = 'produce' needs TEMPLATE_SIGNING_KEY\n"
-            "name an ssh key, or 'none' for a bundle that is signed elsewhere"
+            "TEMPLATE_MODE = 'produce' needs TEMPLATE_SIGNING_KEY, an ssh key, or 'none' for a bundle "
+            f"that is signed elsewhere\n{advice('TEMPLATE_SIGNING_KEY')}"
         )
     if key != "none":
         _check_file(d, "TEMPLATE_SIGNING_KEY")
@@ -128,7 +191,10 @@ def _check_consume(d):
         ("TEMPLATE_IDENTITY", "who has to have signed it, as in TEMPLATE_ALLOWED_SIGNERS"),
     ):
         if not d.getVar(name):
-            raise SettingsError(f"TEMPLATE_MODE = 'consume' needs {name}, {meaning}")
+            known = _identity(d) if name == "TEMPLATE_IDENTITY" else None
+            raise SettingsError(
+                f"TEMPLATE_MODE = 'consume' needs {name}, {meaning}\n{advice(name, known)}"
+            )
     _check_file(d, "TEMPLATE_ALLOWED_SIGNERS")
     if d.getVar("TEMPLATE_REVOKED_KEYS"):
         _check_file(d, "TEMPLATE_REVOKED_KEYS")
@@ -149,27 +215,40 @@ def _check_consume(d):
         elif not digest:
             bundle.read_digest(source.location)
     except bundle.BundleError as error:
-        raise SettingsError(f"TEMPLATE_SOURCE: {error}") from None
+        raise SettingsError(f"TEMPLATE_SOURCE: {error}\n{advice('TEMPLATE_SOURCE')}") from None
+
+
+def _identity(d):
+    """The first identity that TEMPLATE_ALLOWED_SIGNERS trusts, to be suggested."""
+    try:
+        with open(d.getVar("TEMPLATE_ALLOWED_SIGNERS"), encoding="utf-8", errors="replace") as file:
+            found = re.search(r"^\s*([^#\s,*?!\"]+)[,\s]", file.read(), re.MULTILINE)
+    except OSError:
+        return None
+    return found.group(1) if found else None
 
 
 def _check_remote(d, digest):
     if not digest:
         raise SettingsError(
-            "an https TEMPLATE_SOURCE needs TEMPLATE_DIGEST\n"
-            "it was printed when the template was produced"
+            "an https TEMPLATE_SOURCE needs TEMPLATE_DIGEST, which was printed when the template was "
+            f"produced\n{advice('TEMPLATE_DIGEST')}"
         )
     if not d.getVarFlag("TEMPLATE_SOURCE", "sha256sum"):
-        raise SettingsError("an https TEMPLATE_SOURCE needs TEMPLATE_SOURCE[sha256sum]")
+        raise SettingsError(
+            "an https TEMPLATE_SOURCE needs TEMPLATE_SOURCE[sha256sum]\n"
+            f"{advice('TEMPLATE_SOURCE[sha256sum]')}"
+        )
 
 
 def _check_absolute(d, name):
     path = d.getVar(name) or ""
     if not os.path.isabs(path):
-        raise SettingsError(f"{name} is not an absolute path: '{path}'")
+        raise SettingsError(f"{name} is not an absolute path: '{path}'\n{advice(name)}")
     return path
 
 
 def _check_file(d, name):
     path = _check_absolute(d, name)
     if not os.path.isfile(path):
-        raise SettingsError(f"{name} is not a file: '{path}'")
+        raise SettingsError(f"{name} is not a file: '{path}'\n{advice(name)}")
