@@ -25,14 +25,9 @@ LAYERSERIES_COMPAT_own = "v0.6"
 
 
 @pytest.fixture
-def bundle(workspace, consume_settings):
-    """Settings for what claims to be a bundle, which is enough until something is built."""
-    path = os.path.join(workspace.path, "claimed")
-    os.makedirs(path, exist_ok=True)
-    entry = {"mediaType": "application/vnd.oci.image.index.v1+json", "digest": f"sha256:{'0123' * 16}"}
-    with open(os.path.join(path, "index.json"), "w", encoding="utf-8") as file:
-        json.dump({"manifests": [entry]}, file)
-    return consume_settings(path)
+def consuming(bundle, consume_settings):
+    """Settings for a build on the platform's template."""
+    return consume_settings(bundle)
 
 
 @pytest.fixture
@@ -75,7 +70,7 @@ def consumes(build, target):
     text = build.run(f"bitbake -e {target}")
     values = dict(re.findall(r'^(\w+)="(.*)"$', text, re.MULTILINE))
     found = {"template_install_packages" in values["ROOTFS_INSTALL_COMMAND"].split(),
-             "-template-0123" in values["SCHROOT_TARGET_DIR"]}  # fmt: skip
+             "-template-" in values["SCHROOT_TARGET_DIR"]}  # fmt: skip
     assert len(found) == 1
     return found.pop()
 
@@ -112,10 +107,10 @@ def test_a_wrong_value_in_a_multiconfig_names_it(make):
     assert_refused_before_parsing(build, "multiconfig 'native': TEMPLATE_MODE has the unknown value 'on'")
 
 
-def test_one_multiconfig_consumes_and_all_else_is_as_with_the_mode_off(make, bundle):
+def test_one_multiconfig_consumes_and_all_else_is_as_with_the_mode_off(make, consuming):
     build = make("", {"native": NATIVE, "foreign": FOREIGN})
     before = signatures.write(build, "off", [f"mc:foreign:{IMAGE}"])
-    write(os.path.join(build.path, "conf", "multiconfig", "native.conf"), NATIVE + bundle)
+    write(os.path.join(build.path, "conf", "multiconfig", "native.conf"), NATIVE + consuming)
     after = signatures.write(build, "one", [f"mc:foreign:{IMAGE}"])
     assert signatures.difference(build, before, after) is None
     assert consumes(build, f"mc:native:{IMAGE}")
@@ -123,33 +118,33 @@ def test_one_multiconfig_consumes_and_all_else_is_as_with_the_mode_off(make, bun
     # both at once, too
     both = signatures.write(build, "both", [f"mc:native:{IMAGE}", f"mc:foreign:{IMAGE}"])
     assert signatures.difference(build, before, {task: both[task] for task in before}) is None
-    assert "debian-bookworm-amd64/template-import/1.0-r0-template-012301230123.do_template_import" in both
+    assert [task for task in both if "template-import" in task and task.endswith(".do_template_import")]
 
 
-def test_the_configuration_consumes_and_one_multiconfig_does_not(make, bundle):
+def test_the_configuration_consumes_and_one_multiconfig_does_not(make, consuming):
     build = make(f'{NATIVE}BBMULTICONFIG = ""\n', {"foreign": f'{FOREIGN}TEMPLATE_MODE = "off"\n'})
     before = signatures.write(build, "off", [f"mc:foreign:{IMAGE}"])
-    build.configure(bundle)
+    build.configure(consuming)
     both = signatures.write(build, "both", [IMAGE, f"mc:foreign:{IMAGE}"])
     assert signatures.difference(build, before, {task: both[task] for task in before}) is None
     assert consumes(build, IMAGE)
     assert not consumes(build, f"mc:foreign:{IMAGE}")
 
 
-def test_an_image_recipe_switches_itself_off(make, bundle):
-    build = make(f'{NATIVE}BBMULTICONFIG = ""\n{bundle}', recipes={"own-image": 'TEMPLATE_MODE = "off"'})
+def test_an_image_recipe_switches_itself_off(make, consuming):
+    build = make(f'{NATIVE}BBMULTICONFIG = ""\n{consuming}', recipes={"own-image": 'TEMPLATE_MODE = "off"'})
     text = build.run("bitbake -e own-image")
     assert "template_install_packages" not in re.search('^ROOTFS_INSTALL_COMMAND="(.*)"$', text, re.MULTILINE).group(1)
     assert consumes(build, IMAGE)
 
 
-def test_a_multiconfig_cannot_allow_what_the_configuration_forbids(make, bundle):
-    build = make('TEMPLATE_FORBID = "1"', {"native": f'{NATIVE}{bundle}TEMPLATE_FORBID = "0"\n'})
+def test_a_multiconfig_cannot_allow_what_the_configuration_forbids(make, consuming):
+    build = make('TEMPLATE_FORBID = "1"', {"native": f'{NATIVE}{consuming}TEMPLATE_FORBID = "0"\n'})
     assert_refused_before_parsing(build, "multiconfig 'native' sets TEMPLATE_FORBID = '0', but the configuration has '1'")
 
 
-def test_a_multiconfig_that_uses_a_template_is_refused_where_it_is_forbidden(make, bundle):
-    build = make('TEMPLATE_FORBID = "1"', {"native": NATIVE + bundle})
+def test_a_multiconfig_that_uses_a_template_is_refused_where_it_is_forbidden(make, consuming):
+    build = make('TEMPLATE_FORBID = "1"', {"native": NATIVE + consuming})
     assert_refused_before_parsing(build, "multiconfig 'native': TEMPLATE_FORBID is set, but TEMPLATE_MODE = 'consume'")
 
 
