@@ -44,6 +44,13 @@ def template_take_over(d):
     d.prependVar('image_install_localepurge_install', '    template_reset_locales\n')
     d.prependVar('do_rootfs_finalize', '    template_set_times\n')
 
+    # an initrd takes long to make, and mostly is the one that the template's image had
+    if d.getVar('rootfs_generate_initramfs', False):
+        d.renameVar('rootfs_generate_initramfs', 'template_generate_initramfs_again')
+        d.renameVar('template_generate_initramfs', 'rootfs_generate_initramfs')
+        d.appendVarFlag('do_generate_initramfs', 'vardeps', ' template_generate_initramfs_again TEMPLATE_REUSE_INITRD')
+        d.appendVarFlag('do_generate_initramfs', 'file-checksums', ' ${TEMPLATE_LIB}')
+
     # the root filesystem is made faster than it is packed and unpacked
     if d.getVar('SSTATE_SKIP_CREATION') is None:
         d.setVar('SSTATE_SKIP_CREATION', '1')
@@ -52,6 +59,16 @@ python template_prepare_rootfs() {
     from imagetemplate import consume
     try:
         consume.checkout(d, 'rootfs', d.getVar('ROOTFSDIR'), d.rootfs_progress.update)
+    except consume.ConsumeError as error:
+        bb.fatal(str(error))
+}
+
+python template_generate_initramfs() {
+    from imagetemplate import consume
+    deployed = d.expand('${DEPLOYDIR}/${INITRD_DEPLOY_FILE}')
+    try:
+        if not consume.reuse_initrd(d, d.getVar('ROOTFSDIR'), deployed):
+            bb.build.exec_func('template_generate_initramfs_again', d)
     except consume.ConsumeError as error:
         bb.fatal(str(error))
 }

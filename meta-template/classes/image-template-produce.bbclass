@@ -68,3 +68,9 @@ python do_template_pack() {
     bb.plain(report)
 }
 addtask template_pack after do_rootfs_install before do_build
+
+python () {
+    components = (d.getVar('TEMPLATE_COMPONENTS') or '').split()
+    if 'initrd' in components and 'generate-initrd' in (d.getVar('ROOTFS_FEATURES') or '').split():
+        bb.build.addtask('do_template_pack', None, 'do_generate_initramfs', d)
+}

@@ -6,7 +6,7 @@ import glob
 import json
 import os
 
-from . import bundle, helper, hints, repository, transaction
+from . import bundle, helper, hints, initrd, repository, transaction
 
 # where packages are downloaded from; in a product it is the template's, whatever the configuration says
 APT_SETTINGS = ("DISTRO_APT_PREMIRRORS",)
@@ -164,6 +164,31 @@ def checkout_file(d, component, directory):
     if len(names) != 1:
         raise ConsumeError(f"the component '{component}' should be one file, it has {len(names)}")
     return os.path.join(directory, names[0])
+
+
+def reuse_initrd(d, root, deployed):
+    """Use the template's initrd for the tree at `root`; returns whether that is right, and tells why not."""
+    if d.getVar("TEMPLATE_REUSE_INITRD") != "1":
+        return False
+    record = read_record(d)
+    if not any(known["name"] == initrd.COMPONENT for known in record["manifest"].get("components") or ()):
+        return False
+    folder = os.path.join(d.getVar("WORKDIR"), "template-initrd")
+    as_root(d, "rm", "-rf", "--one-file-system", folder)
+    checkout(d, initrd.COMPONENT, folder)
+    with open(os.path.join(folder, initrd.RECORD), encoding="utf-8") as file:
+        made = json.load(file)
+    try:
+        found = initrd.differences(d, root, made)
+        if not found:
+            initrd.use(d, root, made, os.path.join(folder, initrd.IMAGE), deployed)
+    except helper.HelperError as error:
+        raise ConsumeError(str(error)) from None
+    if found:
+        print(f"the initrd is made again: the template's was made from other {', '.join(found)}", flush=True)
+        return False
+    print("the initrd is that of the template: all it is made of is the same", flush=True)
+    return True
 
 
 def install(d, root, progress=None):

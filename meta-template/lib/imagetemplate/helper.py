@@ -100,14 +100,16 @@ def run_plain(d, argv, **options):
     return subprocess.Popen(argv, env=environment, **options)
 
 
-def as_root(d, *argv):
-    """Run a plain command as root; a HelperError has what it said."""
+def as_root(d, *argv, text=""):
+    """Run a plain command as root and return its output; a HelperError has what it said."""
     process = run_privileged(
-        d, argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        d, argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    output = process.communicate()[0].decode(errors="replace").strip()
+    output, errors = process.communicate(text.encode(errors="surrogateescape"))
     if process.returncode:
-        raise HelperError(f"running {' '.join(argv)}: {output or process.returncode}")
+        said = (errors or output).decode(errors="replace").strip()
+        raise HelperError(f"running {' '.join(argv)}: {said or process.returncode}")
+    return output.decode(errors="surrogateescape")
 
 
 def run(d, verb, *arguments, progress=None, privileged=True):

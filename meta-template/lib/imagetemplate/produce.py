@@ -9,7 +9,7 @@ import os
 import shlex
 import shutil
 
-from . import anchors, helper, origin, release, repository, sstate
+from . import anchors, helper, initrd, origin, release, repository, sstate
 
 # a log that every package build adds to, and downloads, which Isar's sstate object leaves out as well
 CHROOT_NOISE = ("tmp/dpkg_common.log", "tmp/dpkg_common.log.lock", "var/cache/apt/archives")
@@ -49,6 +49,12 @@ def pack(d, lock, unlock, progress=None):
             target = component.endswith("-target")
             chroot = d.getVar("SCHROOT_TARGET_DIR" if target else "SCHROOT_HOST_DIR")
             _stage_tree(d, chroot, path, CHROOT_NOISE)
+        elif component == initrd.COMPONENT:
+            made = os.path.join(d.getVar("DEPLOY_DIR_IMAGE"), d.getVar("INITRD_DEPLOY_FILE"))
+            missing = initrd.stage(d, d.getVar("ROOTFSDIR"), made, path)
+            if missing:
+                print(f"without the component {component}: {missing}", flush=True)
+                continue
         elif component == sstate.COMPONENT:
             sstate.stage(collected, d.getVar("SSTATE_DIR"), d.getVar("STAMPS_DIR"), path)
         components += ["--component", f"{component}={path}"]

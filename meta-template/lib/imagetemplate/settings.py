@@ -15,6 +15,7 @@ COMPONENTS = (
     "buildchroot-host",
     "bootstrap",
     "bootstrap-host",
+    "initrd",
     "isar-apt",
     "sstate",
 )
