@@ -132,6 +132,7 @@ def template_say_so(d):
     d.prependVar('ROOTFS_POSTPROCESS_COMMAND', 'template_write_provenance ')
     # Isar's check for changed files knows that this function changes os-release
     d.appendVar('image_postprocess_mark', '    template_mark_os_release\n')
+    d.appendVar('ROOTFS_POSTPROCESS_COMMAND', " ${@bb.utils.contains('ROOTFS_FEATURES', 'generate-sbom', 'template_name_in_sboms', '', d)}")
 
 python template_write_provenance() {
     from imagetemplate import consume, provenance
@@ -147,6 +148,12 @@ template_mark_os_release() {
         sudo sed -i -e '/^ISAR_TEMPLATE_/d' -e '$a\' '${IMAGE_ROOTFS}/etc/os-release'
         sudo tee -a '${IMAGE_ROOTFS}/etc/os-release' < '${TEMPLATE_MARK}'
     fi
+}
+
+python template_name_in_sboms() {
+    from imagetemplate import provenance
+    for warning in provenance.name_in_sboms(d):
+        bb.warn(warning)
 }
 
 do_template_provenance[vardeps] += "TEMPLATE_PIN"

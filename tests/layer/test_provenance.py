@@ -142,3 +142,11 @@ def test_a_helper_that_does_not_run_is_an_error(image, program):
         file.write("#!/bin/sh\nexit 1\n")
     with pytest.raises(helper.HelperError, match="--version"):
         provenance.remember(image, {"report": {"actions": []}})
+
+
+def test_sboms_name_the_template_or_a_warning_does(written, image, tmp_path):
+    cdx = tmp_path / "deploy" / "product.cdx.json"
+    cdx.write_text(json.dumps({"metadata": {"component": {"name": "x"}}}))
+    (warning,) = provenance.name_in_sboms(image)
+    assert "product.spdx.json' does not name the template" in warning
+    assert "platform" in cdx.read_text()

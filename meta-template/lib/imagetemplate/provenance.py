@@ -5,7 +5,7 @@
 import json
 import os
 
-from . import consume, helper
+from . import consume, helper, sbom
 
 VERSION = 1
 TRANSACTION = "transaction.json"
@@ -114,6 +114,22 @@ def forget(d):
         os.unlink(d.getVar("TEMPLATE_PROVENANCE"))
     except FileNotFoundError:
         pass
+
+
+def name_in_sboms(d):
+    """Add the template to the SBOMs of the image; returns warnings."""
+    document, warnings = read(d), []
+    for kind in (d.getVar("SBOM_TYPES") or "").split():
+        name = f"{d.getVar('ROOTFS_PACKAGE_SUFFIX')}.{kind}.json"
+        path = os.path.join(d.getVar("DEPLOY_DIR_SBOM"), name)
+        try:
+            with open(path, encoding="utf-8") as file:
+                text = sbom.add(kind, file.read(), document)
+        except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+            warnings.append(f"the SBOM '{path}' does not name the template: {error!r}")
+            continue
+        _replace(path, text)
+    return warnings
 
 
 def _write(path, document):
