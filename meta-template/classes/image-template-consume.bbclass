@@ -16,6 +16,9 @@ python () {
     # the SDK of an image is built as ever
     if d.getVar('PN') == d.getVar('BPN'):
         template_take_over(d)
+        template_say_so(d)
+    else:
+        bb.build.deltask('do_template_provenance', d)
 }
 
 def template_take_over(d):
@@ -77,9 +80,10 @@ python template_generate_initramfs() {
 template_install_packages[isar-apt-lock] = "release-after"
 template_install_packages[weight] = "8000"
 python template_install_packages() {
-    from imagetemplate import consume
+    from imagetemplate import consume, provenance
     try:
-        consume.install(d, d.getVar('ROOTFSDIR'), d.rootfs_progress.update)
+        result = consume.install(d, d.getVar('ROOTFSDIR'), d.rootfs_progress.update)
+        provenance.remember(d, result)
     except consume.ConsumeError as error:
         bb.fatal(str(error))
 }
@@ -131,3 +135,48 @@ template_set_times() {
     sudo find '${ROOTFSDIR}' -newermt "$(date -d@${SOURCE_DATE_EPOCH} '+%Y-%m-%d %H:%M:%S')" \
         -exec touch -h -d@${SOURCE_DATE_EPOCH} '{}' +
 }
+
+# What says of the image that it was built on a template: beside it, in it, and in the log.
+
+TEMPLATE_TRANSACTION_DIR = "${WORKDIR}/template-transaction"
+TEMPLATE_MARK = "${WORKDIR}/template-os-release"
+
+def template_say_so(d):
+    # what was done goes with the root filesystem, should that be put into sstate
+    d.appendVarFlag('do_rootfs_install', 'sstate-plaindirs', ' ${TEMPLATE_TRANSACTION_DIR}')
+    d.appendVarFlag('do_rootfs_postprocess', 'depends', ' template-import:do_template_import')
+    d.appendVarFlag('do_rootfs_postprocess', 'file-checksums', ' ${TEMPLATE_LIB}')
+    d.prependVar('ROOTFS_POSTPROCESS_COMMAND', 'template_write_provenance ')
+    # Isar's check for changed files knows that this function changes os-release
+    d.appendVar('image_postprocess_mark', '    template_mark_os_release\n')
+    d.appendVar('ROOTFS_POSTPROCESS_COMMAND', " ${@bb.utils.contains('ROOTFS_FEATURES', 'generate-sbom', 'template_name_in_sboms', '', d)}")
+
+python template_write_provenance() {
+    from imagetemplate import consume, provenance
+    try:
+        provenance.write(d)
+    except consume.ConsumeError as error:
+        bb.fatal(str(error))
+}
+
+# in place of what a template has from one below it, or from being post-processed before
+template_mark_os_release() {
+    if [ -e '${IMAGE_ROOTFS}/etc/os-release' ]; then
+        sudo sed -i -e '/^ISAR_TEMPLATE_/d' -e '$a\' '${IMAGE_ROOTFS}/etc/os-release'
+        sudo tee -a '${IMAGE_ROOTFS}/etc/os-release' < '${TEMPLATE_MARK}'
+    fi
+}
+
+python template_name_in_sboms() {
+    from imagetemplate import provenance
+    for warning in provenance.name_in_sboms(d):
+        bb.warn(warning)
+}
+
+do_template_provenance[vardeps] += "TEMPLATE_PIN"
+do_template_provenance[doc] = "Tells which template the image was built on"
+python do_template_provenance() {
+    from imagetemplate import provenance
+    bb.plain(provenance.tell(d))
+}
+addtask template_provenance after do_image do_deploy before do_build

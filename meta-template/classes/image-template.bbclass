@@ -71,6 +71,20 @@ python () {
         bb.fatal(str(error))
 }
 
+# beside the image: which template it was built on
+TEMPLATE_PROVENANCE = "${DEPLOY_DIR_IMAGE}/${IMAGE_FULLNAME}.template.json"
+
+# An image that is built from scratch replaces one that was built on a template, so what says so of
+# that one has to go. The tasks of the mode 'off' are Isar's alone, and have no place for it.
+addhandler template_forget_provenance
+template_forget_provenance[eventmask] = "bb.build.TaskStarted"
+python template_forget_provenance() {
+    if e.task == 'do_rootfs_postprocess' and bb.data.inherits_class('image', d) \
+            and not bb.data.inherits_class('image-template-consume', d):
+        from imagetemplate import provenance
+        provenance.forget(d)
+}
+
 # Where a build comes from is hashed from a file, which is written before any hash is made.
 TEMPLATE_ORIGIN = "${TMPDIR}/template/origin-${@d.getVar('BB_CURRENT_MC') or 'default'}.json"
 TEMPLATE_ORIGIN[vardepvalue] = ""

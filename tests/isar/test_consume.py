@@ -2,9 +2,13 @@
 # Copyright (c) The isar-template authors
 """A product on a template, compared with the same product by Isar alone."""
 
+import json
 import os
 import re
 import subprocess
+
+import schemas
+from workspace import IDENTITY
 
 IMAGE = "product-image"
 
@@ -109,8 +113,46 @@ def test_the_tree_equals_that_of_a_full_build_but_for_known_differences(consumer
         if not any(path == prefix or path.startswith(f"{prefix}/") for prefix in known)
     ]  # fmt: skip
     assert not differing
-    for path in ("etc/locale.gen", "etc/fstab", "etc/os-release"):
+    for path in ("etc/locale.gen", "etc/fstab"):
         assert read(consumer, path) == read(stock, path), path
+    ours = re.sub("^ISAR_TEMPLATE_.*\n", "", read(consumer, "etc/os-release"), flags=re.MULTILINE)
+    assert ours == read(stock, "etc/os-release")
+
+
+def test_it_warns_of_nothing_that_a_full_build_does_not_warn_of(consumer, stock):
+    def warnings(build):
+        return set(re.findall("^WARNING: .*", build.output.replace(build.path, ""), re.MULTILINE))
+
+    assert not warnings(consumer) - warnings(stock)
+
+
+def test_the_image_says_inside_which_template_it_was_built_on(consumer, workspace, bundle):
+    done = subprocess.run(
+        [workspace.helper, "--format", "json", "inspect", bundle], capture_output=True, text=True, check=True
+    )
+    digest = json.loads(done.stdout)["digest"]
+    fields = re.findall('^ISAR_TEMPLATE_(.*)="(.*)"$', read(consumer, "etc/os-release"), re.MULTILINE)
+    assert fields == [("NAME", "platform"), ("VERSION", "1.0"), ("DIGEST", digest)]
+
+
+def test_the_file_beside_the_image_has_template_signer_and_packages(consumer):
+    with open(consumer.image(IMAGE, "template.json"), encoding="utf-8") as file:
+        document = json.load(file)
+    schemas.check("provenance-v1", document)
+    assert (document["template"]["name"], document["template"]["templateVersion"]) == ("platform", "1.0")
+    assert document["template"]["signer"] == IDENTITY
+    assert document["template"]["fingerprint"].startswith("SHA256:")
+    assert document["image"]["recipe"] == IMAGE
+    packages = {what: {package["package"] for package in found} for what, found in document["packages"].items()}
+    assert {"nano", "product-app"} <= packages["added"]
+    assert packages["removed"] >= {"less", "example-raw"}
+    assert document["madeBy"]["helper"].startswith("isar-template ")
+
+
+def test_the_log_of_the_build_names_template_and_file(consumer):
+    path = consumer.image(IMAGE, "template.json")
+    (line,) = [line for line in consumer.output.splitlines() if path in line]
+    assert re.search(rf"built on the template platform 1\.0 \(sha256:[0-9a-f]{{64}}\), signed by {IDENTITY}: ", line)
 
 
 def test_the_image_boots_with_the_products_service(consumer, emulator):

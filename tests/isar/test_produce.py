@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 import schemas
+from conftest import STALE
 from workspace import IDENTITY
 
 IMAGE = "isar-image-base"
@@ -96,3 +97,8 @@ def test_anchors_have_task_signatures_and_self_built_packages(manifest, producer
     assert built["example-raw"]["taskHash"] == anchors["tasks"]["example-raw:do_dpkg_build"]
     assert "hello" in built and "hello-dbgsym" in built
     assert {package["package"] for package in manifest["packages"]} >= {"example-raw", "systemd", "less"}
+
+
+def test_an_image_from_scratch_does_not_keep_what_an_earlier_one_said_of_a_template(producer):
+    assert os.path.exists(producer.image(IMAGE, "wic"))
+    assert not os.path.exists(os.path.join(producer.path, STALE))

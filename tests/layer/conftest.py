@@ -8,7 +8,7 @@ import sys
 import pytest
 
 LAYER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "meta-template")
-sys.path.insert(0, os.path.join(LAYER, "lib"))
+sys.path[:0] = [os.path.join(LAYER, "lib"), os.path.join(LAYER, "..", "tests")]
 
 
 class Store:

@@ -10,6 +10,7 @@ import pytest
 from imagetemplate import consume, helper
 
 DIGEST = "sha256:" + "1" * 64
+SIGNED = {"signer": "platform@example.org", "fingerprint": "SHA256:abc"}
 COMPONENTS = [{"name": "rootfs"}, {"name": "isar-apt"}]
 ISAR = (
     "rootfs_install_pkgs_update rootfs_install_resolvconf rootfs_import_package_cache "
@@ -122,7 +123,7 @@ def test_without_network_only_local_lists_are_refreshed(imported, calls):
 
 def import_template(d, monkeypatch, **manifest):
     results = {
-        "import": {"name": "platform", "templateVersion": "1.0", "digest": DIGEST},
+        "import": {"name": "platform", "templateVersion": "1.0", "digest": DIGEST, **SIGNED},
         "inspect": {"manifest": {"components": COMPONENTS, **manifest}},
     }
     monkeypatch.setattr(helper, "run", lambda d, verb, *_, **__: results[verb])
@@ -148,7 +149,9 @@ def test_what_was_imported_is_recorded_whole(imported, monkeypatch):
     told, warnings = import_template(imported, monkeypatch, architecture="amd64", distro="debian")
     assert told == "building on the template platform:1.0, signed by platform@example.org"
     assert warnings == []
-    assert consume.read_record(imported)["manifest"]["architecture"] == "amd64"
+    record = consume.read_record(imported)
+    assert record["manifest"]["architecture"] == "amd64"
+    assert {key: record[key] for key in SIGNED} == SIGNED
 
 
 def test_a_mirror_without_effect_is_told(imported, monkeypatch):

@@ -67,7 +67,8 @@ def import_bundle(d, location, progress=None):
     manifest = _run(d, "inspect", result["digest"])["manifest"]
     _check_fits(d, template, manifest)
     # by digest, as another release of the same version may get into a shared store
-    record = {"digest": result["digest"], "manifest": manifest}
+    record = {key: result[key] for key in ("digest", "signer", "fingerprint")}
+    record["manifest"] = manifest
     path = d.getVar("TEMPLATE_IMPORTED")
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(f"{path}.new", "w", encoding="utf-8") as file:

@@ -112,6 +112,16 @@ def as_root(d, *argv, text=""):
     return output.decode(errors="surrogateescape")
 
 
+def version(d):
+    """What the helper calls itself, with its version."""
+    program = find_helper(d)
+    try:
+        done = subprocess.run([program, "--version"], check=True, stdout=subprocess.PIPE, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise HelperError(f"running {program} --version: {error}") from None
+    return done.stdout.strip()
+
+
 def run(d, verb, *arguments, progress=None, privileged=True):
     """Run a verb of the helper, as root or as who builds, and return its JSON result.
 
