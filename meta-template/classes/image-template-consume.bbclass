@@ -24,24 +24,22 @@ python () {
 def template_take_over(d):
     from imagetemplate import consume
     try:
-        commands = consume.install_commands((d.getVar('ROOTFS_INSTALL_COMMAND') or '').split())
+        commands = consume.install_commands(d, (d.getVar('ROOTFS_INSTALL_COMMAND') or '').split())
     except consume.ConsumeError as error:
         bb.fatal(str(error))
     d.setVar('ROOTFS_INSTALL_COMMAND', ' '.join(commands))
 
     # do_rootfs_install calls it by this name
-    d.setVar('rootfs_prepare', d.getVar('template_prepare_rootfs', False))
-    for flag in ('python', 'filename', 'lineno'):
-        d.setVarFlag('rootfs_prepare', flag, d.getVarFlag('template_prepare_rootfs', flag))
+    template_give_name(d, 'template_prepare_rootfs', 'rootfs_prepare')
 
     # bitbake does not see rootfs_prepare and python modules in what Isar declares
     d.appendVarFlag('do_rootfs_install', 'vardeps', ' rootfs_prepare ROOTFS_PACKAGES TEMPLATE_PIN TEMPLATE_KEEP'
                     ' TEMPLATE_REMOVE TEMPLATE_ALLOW_UPGRADE')
     d.appendVarFlag('do_rootfs_install', 'file-checksums', ' ${TEMPLATE_LIB}')
-    d.appendVarFlag('do_rootfs_install', 'depends', ' template-import:do_template_import')
+    bb.build.addtask('do_template_rootfs', 'do_rootfs_install', None, d)
 
     # Isar runs localepurge in the tree, and downloads it from there; and the template has been through
-    # it: what cannot be done twice is undone
+    # it: what cannot be done twice is undone, unless it would give the same (see template_purge_locales)
     d.prependVar('image_install_localepurge_download', '    template_borrow_resolvconf\n')
     d.appendVar('image_install_localepurge_download', '    template_return_resolvconf\n')
     d.prependVar('image_install_localepurge_install', '    template_reset_locales\n')
@@ -49,8 +47,8 @@ def template_take_over(d):
 
     # an initrd takes long to make, and mostly is the one that the template's image had
     if d.getVar('rootfs_generate_initramfs', False):
-        d.renameVar('rootfs_generate_initramfs', 'template_generate_initramfs_again')
-        d.renameVar('template_generate_initramfs', 'rootfs_generate_initramfs')
+        template_give_name(d, 'rootfs_generate_initramfs', 'template_generate_initramfs_again')
+        template_give_name(d, 'template_generate_initramfs', 'rootfs_generate_initramfs')
         d.appendVarFlag('do_generate_initramfs', 'vardeps', ' template_generate_initramfs_again TEMPLATE_REUSE_INITRD')
         d.appendVarFlag('do_generate_initramfs', 'file-checksums', ' ${TEMPLATE_LIB}')
 
@@ -58,10 +56,33 @@ def template_take_over(d):
     if d.getVar('SSTATE_SKIP_CREATION') is None:
         d.setVar('SSTATE_SKIP_CREATION', '1')
 
+def template_give_name(d, function, name):
+    """Have a function run when another one is called by its name."""
+    d.setVar(name, d.getVar(function, False))
+    for flag in ('func', 'python', 'progress', 'filename', 'lineno'):
+        d.setVarFlag(name, flag, d.getVarFlag(function, flag, False))
+
+# While other tasks build packages, the tree is made ready beside its place. Whoever takes it leaves
+# nothing for a second time.
+TEMPLATE_ROOTFS = "${WORKDIR}/template-rootfs"
+do_template_rootfs[depends] = "template-import:do_template_import"
+do_template_rootfs[vardeps] += "TEMPLATE_PIN"
+do_template_rootfs[root_cleandirs] = "${TEMPLATE_ROOTFS}"
+do_template_rootfs[network] = "${TASK_USE_SUDO}"
+do_template_rootfs[doc] = "Takes the root filesystem out of the imported template"
+python do_template_rootfs() {
+    from imagetemplate import consume
+    try:
+        progress = bb.progress.ProgressHandler(d)
+        consume.checkout(d, 'rootfs', d.getVar('TEMPLATE_ROOTFS'), progress.update)
+    except consume.ConsumeError as error:
+        bb.fatal(str(error))
+}
+
 python template_prepare_rootfs() {
     from imagetemplate import consume
     try:
-        consume.checkout(d, 'rootfs', d.getVar('ROOTFSDIR'), d.rootfs_progress.update)
+        consume.take_rootfs(d, d.getVar('TEMPLATE_ROOTFS'), d.getVar('ROOTFSDIR'), d.rootfs_progress.update)
     except consume.ConsumeError as error:
         bb.fatal(str(error))
 }
@@ -112,6 +133,28 @@ template_return_resolvconf() {
         if [ -e '${WORKDIR}/template-resolv.conf' ] || [ -L '${WORKDIR}/template-resolv.conf' ]; then
             mv -T '${WORKDIR}/template-resolv.conf' '${ROOTFSDIR}/etc/resolv.conf'
         fi
+EOSUDO
+}
+
+# What is left of Isar's image_install_localepurge_install where the locales of the product are those of
+# the template: they are there, and localepurge came with the packages.
+template_purge_locales[weight] = "100"
+template_purge_locales() {
+    cat > '${WORKDIR}/locale.nopurge' <<EOF
+#USE_DPKG
+MANDELETE
+DONTBOTHERNEWLOCALE
+#SHOWFREEDSPACE
+#QUICKNDIRTYCALC
+#VERBOSE
+${@get_nopurge(d)}
+EOF
+    sudo -E -s <<'EOSUDO'
+        set -e
+        cat '${WORKDIR}/locale.nopurge' > '${ROOTFSDIR}/etc/locale.nopurge'
+        chroot '${ROOTFSDIR}' localepurge
+        chroot '${ROOTFSDIR}' apt-get purge --yes --auto-remove \
+            -o APT::AutoRemove::RecommendsImportant=false -o APT::AutoRemove::SuggestsImportant=false localepurge
 EOSUDO
 }
 

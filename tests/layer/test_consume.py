@@ -27,6 +27,7 @@ def imported(store, tmp_path):
     return store(
         {
             "TEMPLATE_IMPORTED": str(path),
+            "TEMPLATE_VERIFIED": str(tmp_path / "nothing"),
             "TEMPLATE_PIN": DIGEST,
             "TEMPLATE_IDENTITY": "platform@example.org",
             "BB_CURRENT_MC": "own",
@@ -163,14 +164,79 @@ def test_a_mirror_without_effect_is_told(imported, monkeypatch):
     assert import_template(imported, monkeypatch, anchors={"settings": settings})[1] == []
 
 
-def test_one_command_replaces_those_that_install():
-    assert consume.install_commands(ISAR) == (
+def test_one_command_replaces_those_that_install(imported):
+    assert consume.install_commands(imported, ISAR) == (
         "rootfs_install_pkgs_update rootfs_import_package_cache template_install_packages own "
         "rootfs_export_package_cache rootfs_restore_initrd_tooling"
     ).split()
 
 
 @pytest.mark.parametrize("commands", [ISAR[1:], ISAR[::-1], [*ISAR, "rootfs_install_pkgs_more"], []])
-def test_an_isar_that_installs_otherwise_is_refused(commands):
+def test_an_isar_that_installs_otherwise_is_refused(imported, commands):
     with pytest.raises(consume.ConsumeError, match="does not fit this Isar"):
-        consume.install_commands(commands)
+        consume.install_commands(imported, commands)
+
+
+LOCALES = ["image_install_localepurge_download", "image_install_localepurge_install"]
+
+
+@pytest.fixture
+def locales(imported, tmp_path):
+    """A product with the locales of its template."""
+    settings = {"LOCALE_GEN": "en", "LOCALE_DEFAULT": "en", "ROOTFS_PACKAGES": "init"}
+    verified = tmp_path / "verified.json"
+    verified.write_text(json.dumps({"manifest": {"anchors": {"settings": settings}}}))
+    imported.values.update(
+        TEMPLATE_VERIFIED=str(verified), TEMPLATE_REUSE_LOCALES="1", ROOTFS_PACKAGES="init",
+        LOCALE_GEN="en", LOCALE_DEFAULT="en",
+    )  # fmt: skip
+    return imported
+
+
+def test_locales_of_the_template_are_left_as_they_are(locales):
+    commands = consume.install_commands(locales, [*ISAR[:4], LOCALES[0], *ISAR[4:], LOCALES[1]])
+    assert LOCALES[0] not in commands
+    assert commands[-1] == "template_purge_locales"
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("LOCALE_GEN", "de"),
+        ("LOCALE_DEFAULT", None),
+        ("TEMPLATE_REUSE_LOCALES", "0"),
+        ("TEMPLATE_KEEP", "1"),
+        ("ROOTFS_PACKAGES", "init localepurge"),
+    ],
+)
+def test_other_locales_are_made_by_isar(locales, name, value):
+    assert consume.keeps_locales(locales, LOCALES)
+    locales.values[name] = value
+    assert not consume.keeps_locales(locales, LOCALES)
+
+
+def test_localepurge_comes_with_the_packages_and_is_no_change(locales, monkeypatch):
+    made = []
+    actions = [{"package": "nano", "operation": "install"}, {"package": "localepurge", "operation": "install"}]
+
+    def run(d, *arguments, **_):
+        made.extend(arguments)
+        return {"report": {"actions": list(actions)}}
+
+    monkeypatch.setattr(helper, "run", run)
+    locales.values["ROOTFS_INSTALL_COMMAND"] = "template_install_packages template_purge_locales"
+    result = consume.install(locales, "/root")
+    assert made[made.index("localepurge") - 1] == "--add"
+    assert result["report"]["actions"] == actions[:1]
+
+
+def test_a_prepared_tree_is_taken_once(imported, calls, monkeypatch, tmp_path):
+    roots = []
+    monkeypatch.setattr(helper, "as_root", lambda d, *argv: roots.append(argv))
+    prepared = tmp_path / "prepared"
+    (prepared / "etc").mkdir(parents=True)
+    consume.take_rootfs(imported, str(prepared), "/root")
+    assert roots[-1] == ("mv", "-T", str(prepared), "/root") and not calls
+    (prepared / "etc").rmdir()
+    consume.take_rootfs(imported, str(prepared), "/root")
+    assert calls[0][0] == "checkout"

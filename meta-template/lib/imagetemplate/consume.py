@@ -6,7 +6,7 @@ import glob
 import json
 import os
 
-from . import bundle, helper, hints, initrd, repository, transaction
+from . import bundle, helper, hints, initrd, repository, transaction, verified
 
 # where packages are downloaded from; in a product it is the template's, whatever the configuration says
 APT_SETTINGS = ("DISTRO_APT_PREMIRRORS",)
@@ -24,6 +24,15 @@ INSTALL_COMMANDS = {
 SUPERFLUOUS_COMMANDS = ("rootfs_install_resolvconf", "rootfs_install_clean_files")
 
 
+# Isar's commands for locales, and what is left of them where the template has those of the product
+LOCALE_COMMANDS = {
+    "image_install_localepurge_download": "",
+    "image_install_localepurge_install": "template_purge_locales",
+}
+LOCALE_SETTINGS = ("LOCALE_DEFAULT", "LOCALE_GEN")
+LOCALEPURGE = "localepurge"
+
+
 class ConsumeError(Exception):
     """The template does not suit this build, or is not there any more."""
 
@@ -35,7 +44,7 @@ def pin(d):
     )
 
 
-def install_commands(commands):
+def install_commands(d, commands):
     """ROOTFS_INSTALL_COMMAND, as a list, for an image that is built on a template."""
     installing = [command for command in commands if command.startswith("rootfs_install_pkgs_")]
     if installing != list(INSTALL_COMMANDS):
@@ -43,8 +52,24 @@ def install_commands(commands):
             "meta-template does not fit this Isar: ROOTFS_INSTALL_COMMAND installs packages by "
             f"'{' '.join(installing)}', known is '{' '.join(INSTALL_COMMANDS)}'"
         )
-    kept = [command for command in commands if command not in SUPERFLUOUS_COMMANDS]
-    return [name for name in (INSTALL_COMMANDS.get(command, command) for command in kept) if name]
+    replaced = {**INSTALL_COMMANDS, **dict.fromkeys(SUPERFLUOUS_COMMANDS, "")}
+    if keeps_locales(d, commands):
+        replaced.update(LOCALE_COMMANDS)
+    return [name for name in (replaced.get(command, command) for command in commands) if name]
+
+
+def keeps_locales(d, commands):
+    """Whether the locales are those of the template, and localepurge has only new packages to look at."""
+    settings = (verified.read(d).get("anchors") or {}).get("settings") or {}
+    return (
+        d.getVar("TEMPLATE_REUSE_LOCALES") == "1"
+        # what it came with goes by --auto-remove, and with it all else that nothing needs
+        and d.getVar("TEMPLATE_KEEP") != "1"
+        and set(LOCALE_COMMANDS) <= set(commands)
+        and LOCALEPURGE not in (d.getVar("ROOTFS_PACKAGES") or "").split()
+        and LOCALEPURGE not in (settings.get("ROOTFS_PACKAGES") or "").split()
+        and all(settings.get(name) == d.getVar(name) for name in LOCALE_SETTINGS)
+    )
 
 
 def import_bundle(d, location, progress=None):
@@ -158,6 +183,15 @@ def checkout(d, component, directory, progress=None):
     )  # fmt: skip
 
 
+def take_rootfs(d, prepared, root, progress=None):
+    """Put the root filesystem at `root`: the prepared one, or, when that was taken before, another."""
+    if os.path.isdir(os.path.join(prepared, "etc")):
+        as_root(d, "rmdir", root)
+        as_root(d, "mv", "-T", prepared, root)
+    else:
+        checkout(d, "rootfs", root, progress)
+
+
 def checkout_file(d, component, directory):
     """The same for a component that is a single file; returns its path."""
     checkout(d, component, directory)
@@ -202,6 +236,9 @@ def install(d, root, progress=None):
         keep=d.getVar("TEMPLATE_KEEP") == "1",
         allow_upgrade=(d.getVar("TEMPLATE_ALLOW_UPGRADE") or "").split(),
     )
+    purging = "template_purge_locales" in (d.getVar("ROOTFS_INSTALL_COMMAND") or "").split()
+    if purging:
+        product.packages.append(LOCALEPURGE)
     planned = transaction.plan(product, record["manifest"], repository.read_packages(apt), apt)
     for note in planned.notes:
         print(note, flush=True)
@@ -209,11 +246,15 @@ def install(d, root, progress=None):
     if helper.is_true(d.getVar("ISAR_USE_CACHED_BASE_REPO")):
         binds += ["--bind", f"{d.getVar('REPO_BASE_DIR')}:/base-apt"]
     lists = ["--update", "local"] if helper.is_true(d.getVar("BB_NO_NETWORK")) else []
-    return _run(
+    result = _run(
         d, "install", record["digest"], *planned.arguments, *binds, *lists,
         "--die-with", str(os.getpid()), "--root", root,
         progress=progress,
     )  # fmt: skip
+    if purging:
+        actions = result["report"]["actions"]
+        actions[:] = [action for action in actions if action["package"] != LOCALEPURGE]
+    return result
 
 
 def _run(d, verb, *arguments, progress=None):
