@@ -2,7 +2,7 @@
 #
 # SPDX-License-Identifier: MIT
 #
-# Builds an image on the imported template: for images, in mode 'consume'.
+# Builds an image on the imported template: for images, in the modes 'consume' and 'derive'.
 #
 # Isar's do_rootfs_install runs as it is, with the functions below in place of its own: the tree
 # comes from the template instead of the bootstrap, and one call of the helper replaces what Isar
@@ -11,7 +11,8 @@
 inherit image-template-imported
 
 python () {
-    if d.getVar('TEMPLATE_MODE') != 'consume':
+    from imagetemplate import settings
+    if not settings.consumes(d):
         bb.fatal("%s sets TEMPLATE_MODE too late: an image recipe has to set it before it inherits image" % d.getVar('PN'))
     # the SDK of an image is built as ever
     if d.getVar('PN') == d.getVar('BPN'):

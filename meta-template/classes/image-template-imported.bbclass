@@ -10,8 +10,8 @@ TEMPLATE_LIB = "${LAYERDIR_template}/lib/imagetemplate/*.py:True"
 # The digest of a local bundle is read while parsing, so another bundle at the same place is a reason
 # to parse again.
 python () {
-    from imagetemplate import bundle
-    if d.getVar('TEMPLATE_MODE') == 'consume' and not d.getVar('TEMPLATE_DIGEST'):
+    from imagetemplate import bundle, settings
+    if settings.consumes(d) and not d.getVar('TEMPLATE_DIGEST'):
         location = bundle.parse_source(d.getVar('TEMPLATE_SOURCE')).location
         bb.parse.mark_dependency(d, bundle.index_path(location))
 }

@@ -2,14 +2,14 @@
 #
 # SPDX-License-Identifier: MIT
 #
-# Deploys an image as a template as well: for images, in mode 'produce'.
+# Deploys an image as a template as well: for images, in the modes 'produce' and 'derive'.
 
 TEMPLATE_BUNDLE = "${TEMPLATE_NAME}-${TEMPLATE_VERSION}"
 TEMPLATE_WORKDIR = "${WORKDIR}/template"
 
 python () {
     from imagetemplate import release, settings
-    if d.getVar('TEMPLATE_MODE') != 'produce':
+    if not settings.produces(d):
         bb.fatal("%s sets TEMPLATE_MODE too late: an image recipe has to set it before it inherits image" % d.getVar('PN'))
     if d.getVar('PN') != d.getVar('BPN'):
         # the SDK of an image is no template
@@ -22,6 +22,26 @@ python () {
         raise bb.parse.SkipRecipe(str(error))
     for path in release.key_files(d.getVar('TEMPLATE_SIGNING_KEY')):
         bb.parse.mark_dependency(d, path)
+    if (d.getVar('TEMPLATE_EXCLUDE') or '').strip():
+        template_leave_out(d)
+    if settings.consumes(d):
+        d.appendVar('ROOTFS_INSTALL_COMMAND', ' template_keep_rootfs')
+        d.appendVarFlag('do_rootfs_install', 'root_cleandirs', ' ${TEMPLATE_SNAPSHOT}')
+}
+
+def template_leave_out(d):
+    """The image without some of its packages is a template and nothing else."""
+    for name in ('IMAGE_INSTALL', 'IMAGE_PREINSTALL'):
+        d.setVar(name + ':remove', ' ${TEMPLATE_EXCLUDE}')
+    d.setVarFlag('do_build', 'deps', ['do_template_pack'])
+
+# Of an image that is itself built on a template, bitbake keeps nothing that could be packed: it would
+# take longer than making it again.
+TEMPLATE_SNAPSHOT = "${WORKDIR}/template-snapshot"
+template_keep_rootfs[weight] = "50"
+template_keep_rootfs() {
+    sudo cp -a --reflink=auto '${ROOTFSDIR}/.' '${TEMPLATE_SNAPSHOT}'
+    sudo rm -rf '${TEMPLATE_SNAPSHOT}/var/cache/apt/archives'
 }
 
 def template_describe(d, what):

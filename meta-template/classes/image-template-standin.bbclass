@@ -15,6 +15,7 @@ STAMP = "${STAMPS_DIR}/${DISTRO}-${DISTRO_ARCH}/${TEMPLATE_STANDIN}/${PV}-${PR}$
 STAMPCLEAN = "${STAMPS_DIR}/${DISTRO}-${DISTRO_ARCH}/${TEMPLATE_STANDIN}/*-*"
 
 python () {
-    if d.getVar('TEMPLATE_MODE') != 'consume':
-        raise bb.parse.SkipRecipe("TEMPLATE_MODE is not 'consume'")
+    from imagetemplate import settings
+    if not settings.consumes(d):
+        raise bb.parse.SkipRecipe("TEMPLATE_MODE is neither 'consume' nor 'derive'")
 }

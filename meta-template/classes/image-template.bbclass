@@ -6,6 +6,7 @@
 
 TEMPLATE_CLASS_produce = "image-template-produce"
 TEMPLATE_CLASS_consume = "image-template-consume"
+TEMPLATE_CLASS_derive = "image-template-consume image-template-produce"
 TEMPLATE_CLASS = "${@d.getVar('TEMPLATE_CLASS_' + d.getVar('TEMPLATE_MODE')) or ''}"
 
 # image.bbclass inherits these after rootfs.bbclass, so what they define replaces what is there;

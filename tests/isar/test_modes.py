@@ -87,9 +87,9 @@ PRODUCE = 'TEMPLATE_MODE = "produce"\nTEMPLATE_SIGNING_KEY = "none"\n'
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ('TEMPLATE_MODE = "on"', "unknown value 'on', known are: off, produce, consume"),
+        ('TEMPLATE_MODE = "on"', "unknown value 'on', known are: off, produce, consume, derive"),
         (f'{PRODUCE}TEMPLATE_STORE_DIR = "store"', "TEMPLATE_STORE_DIR is not an absolute path: 'store'"),
-        ('TEMPLATE_MODE = "derive"', "'derive' is not supported yet"),
+        ('TEMPLATE_MODE = "derive"', 'add to local.conf: TEMPLATE_SIGNING_KEY = "/path/to/key"'),
         ('TEMPLATE_MODE = "produce"', 'add to local.conf: TEMPLATE_SIGNING_KEY = "/path/to/key"'),
         ('TEMPLATE_MODE = "consume"', 'add to local.conf: TEMPLATE_SOURCE = "/path/to/platform-1.0.tar"'),
         (f'{PRODUCE}TEMPLATE_HELPER = "/nowhere"', "TEMPLATE_HELPER is not a program's absolute path: '/nowhere'"),

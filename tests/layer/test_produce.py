@@ -117,3 +117,29 @@ def test_a_pruned_sstate_names_a_command_for_this_image(store, tmp_path):
 def test_records_and_packages_are_compared_by_content():
     packages = [{"Package": "a", "SHA256": "1"}, {"Package": "b", "SHA256": "2"}, {"Package": "b", "SHA256": "3"}]
     assert anchors.unrecorded(packages, [{"package": "a", "sha256": "1"}]) == ["b"]
+
+
+STATUS = "linux-image-amd64 installed\nnano installed\ngrub-common config-files\n"
+
+
+@pytest.mark.parametrize(
+    "excluded, warned", [("", None), ("less grub-common", None), ("linux-image-amd64 less", "linux-image-amd64, which")]
+)
+def test_what_could_not_be_left_out_is_told(image, monkeypatch, excluded, warned):
+    monkeypatch.setattr(helper, "as_root", lambda d, *argv: STATUS)
+    image.values["TEMPLATE_EXCLUDE"] = excluded
+    _, warnings = pack(image)
+    assert [warned in warning for warning in warnings] == ([True] if warned else [])
+
+
+def test_a_derived_template_has_its_parents_packages_too(image, monkeypatch, tmp_path):
+    theirs = [{"package": "hello", "sha256": "1", "recipe": "hello", "taskHash": "11"}]
+    monkeypatch.setattr(produce.verified, "read", lambda d: {"anchors": {"selfBuilt": theirs}})
+    image.values.update(
+        TEMPLATE_MODE="derive", TEMPLATE_PIN="sha256:2", TEMPLATE_SNAPSHOT="/snapshot", STAMPS_DIR="/stamps",
+        TEMPLATE_SSTATE_DIR="/parents", TEMPLATE_COMPONENTS="rootfs",
+    )  # fmt: skip
+    pack(image)
+    assert image.calls[0][image.calls[0].index("--parent") + 1] == "sha256:2"
+    assert json.loads((tmp_path / "work" / "anchors.json").read_text())["selfBuilt"] == theirs
+    assert ("cp", "-alx", "/snapshot", str(tmp_path / "work" / "components" / "rootfs")) in image.roots

@@ -63,11 +63,14 @@ def test_complete_settings_are_accepted(store, produce, consume):
 
 def test_an_unknown_mode_lists_the_known_ones(store):
     message = refused(store, {"TEMPLATE_MODE": "yes"})
-    assert message == "TEMPLATE_MODE has the unknown value 'yes', known are: off, produce, consume"
+    assert message == "TEMPLATE_MODE has the unknown value 'yes', known are: off, produce, consume, derive"
 
 
-def test_derive_is_refused(store):
-    assert "not supported yet" in refused(store, {"TEMPLATE_MODE": "derive"})
+def test_derive_needs_what_both_need(store, produce, consume):
+    derive = {**produce, **consume, "TEMPLATE_MODE": "derive"}
+    settings.check(store(derive))
+    for name in ("TEMPLATE_SIGNING_KEY", "TEMPLATE_SOURCE"):
+        assert f"TEMPLATE_MODE = 'derive' needs {name}" in refused(store, {**derive, name: ""})
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,12 @@ def _deb_digests(sstate):
                 yield layers.hash_file(tar.extractfile(member)).hexdigest()
 
 
+def inherit(collected, parent):
+    """Add what the template that this one is derived from knows of packages that were not built again."""
+    built = {made["package"] for made in collected["selfBuilt"]}
+    collected["selfBuilt"] += [made for made in parent.get("selfBuilt") or () if made["package"] not in built]
+
+
 def unrecorded(repository, self_built):
     """Names of packages of the repository that collect_self_built() found no recipe for."""
     known = {record["sha256"] for record in self_built}

@@ -4,7 +4,7 @@
 
 import contextlib
 
-from . import anchor_check, anchors, bundle, layers, origin, siggen, sstate, verified
+from . import anchor_check, anchors, bundle, layers, origin, settings, siggen, sstate, verified
 
 # why a configuration cannot be built on its template, where others can
 UNFIT = "TEMPLATE_UNFIT"
@@ -14,18 +14,13 @@ class ConfigurationError(Exception):
     """The template does not suit the configuration, or is not to be trusted."""
 
 
-def consumes(d):
-    """Whether a configuration is built on a template."""
-    return d.getVar("TEMPLATE_MODE") == "consume"
-
-
 def prepare(configurations, default, fetch):
     """Verify the templates of all configurations, compare anchors, and pin what is pinned.
 
     `configurations` are data stores by multiconfig, `default` is the one that bitbake takes its
     signature generator and the list of mirrors from.
     """
-    consuming = {multiconfig: d for multiconfig, d in configurations.items() if consumes(d)}
+    consuming = {multiconfig: d for multiconfig, d in configurations.items() if settings.consumes(d)}
     if not consuming:
         return
     described = layers.describe_layers(default)
@@ -75,9 +70,9 @@ def _add_mirrors(default, configurations):
 
 def begin_build(d, targets, fetch, warn):
     """What a build of `targets` ('[mc:NAME:]RECIPE:TASK') needs before its first task is looked at."""
-    if d.getVar("TEMPLATE_MODE") == "produce":
+    if settings.produces(d):
         origin.write(d)
-    if not consumes(d):
+    if not settings.consumes(d):
         return
     multiconfig = d.getVar("BB_CURRENT_MC") or ""
     built = {target.split(":")[1] if target.startswith("mc:") else "" for target in targets}

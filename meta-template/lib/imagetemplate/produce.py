@@ -9,7 +9,7 @@ import os
 import shlex
 import shutil
 
-from . import anchors, helper, initrd, origin, release, repository, sstate
+from . import anchors, helper, initrd, origin, release, repository, settings, sstate, verified
 
 # a log that every package build adds to, and downloads, which Isar's sstate object leaves out as well
 CHROOT_NOISE = ("tmp/dpkg_common.log", "tmp/dpkg_common.log.lock", "var/cache/apt/archives")
@@ -38,11 +38,17 @@ def pack(d, lock, unlock, progress=None):
 
     offered = repository.read_packages(apt)
     collected = anchors.collect(d, origin.read(d), tasks, offered)
+    derived = settings.consumes(d)
+    if derived:
+        anchors.inherit(collected, verified.read(d).get("anchors") or {})
     components = []
     for component in d.getVar("TEMPLATE_COMPONENTS").split():
         path = os.path.join(staged, component)
         if component == "rootfs":
-            _stage_rootfs(d, tasks, path)
+            if derived:
+                _stage_tree(d, d.getVar("TEMPLATE_SNAPSHOT"), path)
+            else:
+                _stage_rootfs(d, tasks, path)
         elif component.startswith("bootstrap"):
             path = os.path.realpath(_bootstrap_path(d, component))
         elif component.startswith("buildchroot"):
@@ -56,7 +62,8 @@ def pack(d, lock, unlock, progress=None):
                 print(f"without the component {component}: {missing}", flush=True)
                 continue
         elif component == sstate.COMPONENT:
-            sstate.stage(collected, d.getVar("SSTATE_DIR"), d.getVar("STAMPS_DIR"), path)
+            parent = d.getVar("TEMPLATE_SSTATE_DIR") if derived else None
+            sstate.stage(collected, d.getVar("SSTATE_DIR"), d.getVar("STAMPS_DIR"), path, parent)
         components += ["--component", f"{component}={path}"]
 
     anchor_file = os.path.join(work, "anchors.json")
@@ -73,14 +80,16 @@ def pack(d, lock, unlock, progress=None):
         *components,
         "--anchors", anchor_file,
         *(() if key == "none" else ("--sign", key)),
+        *(("--parent", d.getVar("TEMPLATE_PIN")) if derived else ()),
         "--output", packed,
         progress=progress,
     )  # fmt: skip
     helper.as_root(d, "chown", f"{os.getuid()}:{os.getgid()}", packed)
+    staying = _left_in(d, os.path.join(staged, "rootfs"))
     helper.as_root(d, "rm", "-rf", "--one-file-system", staged)
     _deploy(packed, deployed)
     unrecorded = anchors.unrecorded(offered, collected["selfBuilt"])
-    return report(d, result, deployed, signed=key != "none"), warnings(d, unrecorded)
+    return report(d, result, deployed, signed=key != "none"), warnings(d, unrecorded) + staying
 
 
 def _deploy(packed, deployed):
@@ -104,6 +113,25 @@ def warnings(d, unrecorded):
         f"no sstate object of this image's recipes has these packages of isar-apt: {' '.join(unrecorded)}\n"
         "they are packed, but products cannot tell whether their own build of them is the same, and install "
         f"that; keep SSTATE_DIR ('{d.getVar('SSTATE_DIR')}') while the template is produced"
+    ]
+
+
+def _left_in(d, root):
+    """A warning for packages that were to be left out and are there nevertheless."""
+    excluded = set((d.getVar("TEMPLATE_EXCLUDE") or "").split())
+    if not excluded:
+        return []
+    form = "${Package} ${db:Status-Status}\\n"
+    listed = helper.as_root(
+        d, "dpkg-query", "--admindir", os.path.join(root, "var/lib/dpkg"), "--show", "--showformat", form
+    )
+    installed = {line.split()[0] for line in listed.splitlines() if line.endswith(" installed")}
+    staying = sorted(excluded & installed)
+    if not staying:
+        return []
+    return [
+        f"TEMPLATE_EXCLUDE names {' '.join(staying)}, which the template has nevertheless: other packages need "
+        "what it names; 'apt-get --simulate remove' in a build of the image tells which"
     ]
 
 

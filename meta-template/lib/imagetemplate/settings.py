@@ -8,7 +8,7 @@ import re
 from . import anchor_check, bundle
 from .helper import HelperError, find_helper
 
-MODES = ("off", "produce", "consume")
+MODES = ("off", "produce", "consume", "derive")
 COMPONENTS = (
     "rootfs",
     "buildchroot-target",
@@ -48,8 +48,6 @@ def check(d):
     """Raise SettingsError for the first setting that is missing or wrong."""
     mode = d.getVar("TEMPLATE_MODE")
     check_allowed(d)
-    if mode == "derive":
-        raise SettingsError("TEMPLATE_MODE = 'derive' is not supported yet")
     if mode not in MODES:
         raise SettingsError(
             f"TEMPLATE_MODE has the unknown value '{mode}', known are: {', '.join(MODES)}"
@@ -57,14 +55,24 @@ def check(d):
     if mode == "off":
         return
     _check_absolute(d, "TEMPLATE_STORE_DIR")
-    if mode == "produce":
+    if produces(d):
         _check_produce(d)
-    else:
+    if consumes(d):
         _check_consume(d)
     try:
         find_helper(d)
     except HelperError as error:
         raise SettingsError(str(error)) from None
+
+
+def consumes(d):
+    """Whether a configuration or an image is built on a template."""
+    return d.getVar("TEMPLATE_MODE") in ("consume", "derive")
+
+
+def produces(d):
+    """Whether images become templates."""
+    return d.getVar("TEMPLATE_MODE") in ("produce", "derive")
 
 
 def check_allowed(d):
@@ -132,7 +140,7 @@ def check_image(d, configured):
             "a recipe can only switch itself 'off'\n"
             "set it in local.conf or in a multiconfig"
         )
-    for name in SHARED if mode == "consume" else ():
+    for name in SHARED if consumes(d) else ():
         if (d.getVar(name) or "") != (configured[name] or ""):
             raise SettingsError(
                 f"{d.getVar('PN')} sets {name} = '{d.getVar(name)}', but the configuration has "
@@ -169,7 +177,7 @@ def _check_produce(d):
     key = d.getVar("TEMPLATE_SIGNING_KEY")
     if not key:
         raise SettingsError(
-            "TEMPLATE_MODE = 'produce' needs TEMPLATE_SIGNING_KEY, an ssh key, or 'none' for a bundle "
+            f"TEMPLATE_MODE = '{d.getVar('TEMPLATE_MODE')}' needs TEMPLATE_SIGNING_KEY, an ssh key, or 'none' for a bundle "
             f"that is signed elsewhere\n{advice('TEMPLATE_SIGNING_KEY')}"
         )
     if key != "none":
@@ -194,7 +202,7 @@ def _check_consume(d):
         if not d.getVar(name):
             known = _identity(d) if name == "TEMPLATE_IDENTITY" else None
             raise SettingsError(
-                f"TEMPLATE_MODE = 'consume' needs {name}, {meaning}\n{advice(name, known)}"
+                f"TEMPLATE_MODE = '{d.getVar('TEMPLATE_MODE')}' needs {name}, {meaning}\n{advice(name, known)}"
             )
     _check_file(d, "TEMPLATE_ALLOWED_SIGNERS")
     if d.getVar("TEMPLATE_REVOKED_KEYS"):

@@ -11,8 +11,8 @@ LICENSE = "MIT"
 inherit image-template-standin
 
 python () {
-    from imagetemplate import bundle
-    if d.getVar('TEMPLATE_MODE') != 'consume':
+    from imagetemplate import bundle, settings
+    if not settings.consumes(d):
         return
     source = bundle.parse_source(d.getVar('TEMPLATE_SOURCE'))
     if source.is_remote:
