@@ -19,16 +19,21 @@
 //!
 //! Everything is made under tmp, synced, and then renamed.
 
+mod builder;
 mod checkout;
 mod direct;
+mod files;
+mod find;
 mod import;
+mod lock;
 mod node;
 mod scratch;
 mod store;
 
 pub use checkout::{check_target, checkout, materialize};
 pub use direct::checkout_bundle;
+pub use find::{Record, Stored};
 pub use import::{Imported, import};
 pub use node::copy_metadata;
 pub use scratch::Scratch;
-pub use store::{Record, Store, Stored, require_root};
+pub use store::{Store, require_root};

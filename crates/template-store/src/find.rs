@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # Finding templates in the store
+
+use std::fs;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+use template_bundle::manifest::TemplateManifest;
+use template_bundle::names;
+use template_bundle::{Digest, Error, Kind, Result};
+
+use crate::files::{list_dir, make_dirs, sync_dir, write_file};
+use crate::store::Store;
+
+/// What is noted about an imported template.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// Version of this document.
+    pub version: u32,
+    /// Digest of the image index.
+    pub digest: Digest,
+    /// As whom the signer is trusted.
+    pub signer: String,
+    /// Fingerprint of the signing key.
+    pub fingerprint: String,
+    /// When it was imported, RFC 3339.
+    pub imported: String,
+}
+
+/// A template in the store.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// What was noted at import.
+    pub record: Record,
+    /// The template manifest.
+    pub manifest: TemplateManifest,
+}
+
+impl Stored {
+    /// `NAME:VERSION`.
+    pub fn reference(&self) -> String {
+        format!("{}:{}", self.manifest.name, self.manifest.template_version)
+    }
+}
+
+impl Store {
+    /// Gives a template its name.
+    pub(crate) fn set_ref(&self, manifest: &TemplateManifest, digest: &Digest) -> Result<()> {
+        let refs = self.path().join("refs");
+        let dir = refs.join(&manifest.name);
+        make_dirs(&dir)?;
+        sync_dir(&refs)?;
+        write_file(&self.tmp(), &dir.join(&manifest.template_version), format!("{digest}\n").as_bytes())
+    }
+
+    /// What a name and version mean at present.
+    pub fn get_ref(&self, name: &str, version: &str) -> Result<Option<Digest>> {
+        let path = self.path().join("refs").join(name).join(version);
+        match fs::read_to_string(&path) {
+            Ok(text) => text.trim().parse().map(Some).map_err(|_| {
+                Error::damaged(format!("store: '{}' holds no digest", path.display()))
+                    .hint("the store is damaged: remove this file, and import the bundle again")
+            }),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io("reading", path, e)),
+        }
+    }
+
+    /// Reads a template by its digest.
+    pub fn get(&self, digest: &Digest) -> Result<Option<Stored>> {
+        let dir = self.template_dir(digest);
+        let read = |name: &str| fs::read(dir.join(name));
+        let record = match read("record.json") {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::io("reading", dir, e)),
+        };
+        let record: Record = serde_json::from_slice(&record)
+            .map_err(|e| Error::damaged(format!("store: {}: {e}", dir.display())))?;
+        let bytes = read("manifest.json").map_err(|e| self.unreadable(&dir.join("manifest.json"), e))?;
+        let manifest =
+            TemplateManifest::parse(&bytes).map_err(|e| e.within(format!("store: {}", dir.display())))?;
+        Ok(Some(Stored { record, manifest }))
+    }
+
+    /// Finds `NAME`, `NAME:VERSION`, or `sha256:…`; the newest version when none is given.
+    pub fn find(&self, reference: &str) -> Result<Stored> {
+        let missing = |what: String| {
+            let all: Vec<String> = self.list().unwrap_or_default().iter().map(Stored::reference).collect();
+            let hint = if all.is_empty() {
+                "the store is empty: import a bundle first".to_string()
+            } else {
+                format!("it has {}", all.join(", "))
+            };
+            Error::new(Kind::NotFound, format!("{what} is not in store '{}'", self.path().display()))
+                .hint(hint)
+        };
+        if reference.starts_with("sha256:") {
+            let digest: Digest = reference.parse()?;
+            return self.get(&digest)?.ok_or_else(|| missing(format!("template {digest}")));
+        }
+        let (name, version) = names::parse_reference(reference)?;
+        let version = match version {
+            Some(version) => version.to_string(),
+            None => self.versions(name)?.pop().ok_or_else(|| missing(format!("template '{name}'")))?,
+        };
+        let digest =
+            self.get_ref(name, &version)?.ok_or_else(|| missing(format!("template '{name}:{version}'")))?;
+        self.get(&digest)?.ok_or_else(|| missing(format!("template '{name}:{version}' ({digest})")))
+    }
+
+    /// Versions of a name, oldest first.
+    fn versions(&self, name: &str) -> Result<Vec<String>> {
+        let mut versions = list_dir(&self.path().join("refs").join(name))?;
+        versions.sort_by(|a, b| names::compare_versions(a, b));
+        Ok(versions)
+    }
+
+    /// All named templates, by name and version.
+    pub fn list(&self) -> Result<Vec<Stored>> {
+        let mut out = Vec::new();
+        let mut all = list_dir(&self.path().join("refs"))?;
+        all.sort();
+        for name in all {
+            for version in self.versions(&name)? {
+                if let Some(digest) = self.get_ref(&name, &version)?
+                    && let Some(stored) = self.get(&digest)?
+                {
+                    out.push(stored);
+                }
+            }
+        }
+        Ok(out)
+    }
+}
