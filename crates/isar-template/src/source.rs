@@ -5,6 +5,8 @@
 //! `NAME[:VERSION]` and `sha256:…` mean a template of the store; a path or `oci:PATH` a bundle, which is verified and
 //! imported before anything of it is used.
 
+use std::path::Path;
+
 use anyhow::Result;
 use template_bundle::bundle::{Bundle, path_of};
 use template_bundle::signature::Policy;
@@ -131,12 +133,18 @@ pub fn open_bundle(argument: &str, trust: &Trust) -> Result<Bundle> {
     Ok(Bundle::open(&bundle_path(argument)?, &policy, trust.pin()?.as_ref())?)
 }
 
-/// Verifies and imports a bundle.
-pub fn import(cli: &Cli, argument: &str, trust: &Trust, progress: &Progress) -> Result<(Store, Imported)> {
+/// Verifies and imports a bundle. The template is kept as long as the file `gc_root` exists.
+pub fn import(
+    cli: &Cli,
+    argument: &str,
+    trust: &Trust,
+    gc_root: Option<&Path>,
+    progress: &Progress,
+) -> Result<(Store, Imported)> {
     let bundle = open_bundle(argument, trust)?;
     let store = Store::create(&cli.global.store())?;
     let now = template_bundle::pack::timestamp_now();
-    let imported = template_store::import(&store, &bundle, &now, progress)?;
+    let imported = template_store::import(&store, &bundle, &now, gc_root, progress)?;
     if let Some(old) = imported.replaced {
         log::warn!(
             "'{}' meant {old} until now, and means {} from now on",
@@ -158,7 +166,7 @@ pub fn find_stored(store: &Store, argument: &str) -> Result<Stored> {
 }
 
 fn perhaps_a_path(e: Error, argument: &str) -> Error {
-    match e.kind == template_bundle::Kind::NotFound && std::path::Path::new(argument).exists() {
+    match e.kind == template_bundle::Kind::NotFound && Path::new(argument).exists() {
         true => e.hint(format!("if the bundle in the current directory is meant, write ./{argument}")),
         false => e,
     }
@@ -167,7 +175,7 @@ fn perhaps_a_path(e: Error, argument: &str) -> Error {
 /// Finds the template that is meant, importing a bundle if it is one.
 pub fn find(cli: &Cli, argument: &str, trust: &Trust, progress: &Progress) -> Result<(Store, Stored)> {
     if is_bundle(argument) {
-        let (store, imported) = import(cli, argument, trust, progress)?;
+        let (store, imported) = import(cli, argument, trust, None, progress)?;
         return Ok((store, imported.stored));
     }
     let store = open_store(cli, argument)?;

@@ -4,13 +4,17 @@
 
 use std::fs;
 use std::io;
+use std::sync::Arc;
 
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
 use serde::{Deserialize, Serialize};
 use template_bundle::manifest::TemplateManifest;
 use template_bundle::names;
 use template_bundle::{Digest, Error, Kind, Result};
 
 use crate::files::{list_dir, make_dirs, sync_dir, write_file};
+use crate::lock::{Lock, Mode};
 use crate::store::Store;
 
 /// What is noted about an imported template.
@@ -36,6 +40,8 @@ pub struct Stored {
     pub record: Record,
     /// The template manifest.
     pub manifest: TemplateManifest,
+    /// Keeps gc away as long as it is held.
+    pub(crate) _in_use: Option<Arc<Lock>>,
 }
 
 impl Stored {
@@ -79,42 +85,80 @@ impl Store {
         };
         let record: Record = serde_json::from_slice(&record)
             .map_err(|e| Error::damaged(format!("store: {}: {e}", dir.display())))?;
-        let bytes = read("manifest.json").map_err(|e| self.unreadable(&dir.join("manifest.json"), e))?;
+        let bytes = match read("manifest.json") {
+            Ok(bytes) => bytes,
+            // it was removed while it was read
+            Err(e) if e.kind() == io::ErrorKind::NotFound && !dir.exists() => return Ok(None),
+            Err(e) => return Err(self.unreadable(&dir.join("manifest.json"), e)),
+        };
         let manifest =
             TemplateManifest::parse(&bytes).map_err(|e| e.within(format!("store: {}", dir.display())))?;
-        Ok(Some(Stored { record, manifest }))
+        Ok(Some(Stored { record, manifest, _in_use: None }))
     }
 
-    /// Finds `NAME`, `NAME:VERSION`, or `sha256:…`; the newest version when none is given.
+    /// Finds `NAME`, `NAME:VERSION`, or `sha256:…`; the newest version when none is given. As long as the result lives,
+    /// gc removes nothing of the template.
     pub fn find(&self, reference: &str) -> Result<Stored> {
-        let missing = |what: String| {
-            let all: Vec<String> = self.list().unwrap_or_default().iter().map(Stored::reference).collect();
-            let hint = if all.is_empty() {
-                "the store is empty: import a bundle first".to_string()
-            } else {
-                format!("it has {}", all.join(", "))
-            };
-            Error::new(Kind::NotFound, format!("{what} is not in store '{}'", self.path().display()))
-                .hint(hint)
-        };
+        let mut found = self.resolve(reference)?;
+        loop {
+            let (digest, what) = &found;
+            let in_use = self.hold(digest)?;
+            if let Some(stored) = self.get(digest)? {
+                return Ok(Stored { _in_use: in_use, ..stored });
+            }
+            // a gc may have removed it before it was held, because the name means another one now
+            let again = self.resolve(reference)?;
+            if again.0 == *digest {
+                return Err(self.missing(what));
+            }
+            found = again;
+        }
+    }
+
+    /// Holds a template. Who is not root reads no trees, and needs no lock.
+    pub(crate) fn hold(&self, digest: &Digest) -> Result<Option<Arc<Lock>>> {
+        if !nix::unistd::geteuid().is_root() {
+            return Ok(None);
+        }
+        // nor does anybody remove something from a store on a medium that cannot be written to
+        if access(&self.tmp(), AccessFlags::W_OK) == Err(Errno::EROFS) {
+            return Ok(None);
+        }
+        // what stands in the way is gc, and only for the moment in which it moves the template away
+        let lock = Lock::wait(&self.use_lock(digest), Mode::Shared, &mut || Ok(()))?;
+        Ok(Some(Arc::new(lock)))
+    }
+
+    /// The digest that is meant, and what to call it.
+    fn resolve(&self, reference: &str) -> Result<(Digest, String)> {
         if reference.starts_with("sha256:") {
             let digest: Digest = reference.parse()?;
-            return self.get(&digest)?.ok_or_else(|| missing(format!("template {digest}")));
+            return Ok((digest, format!("template {digest}")));
         }
         let (name, version) = names::parse_reference(reference)?;
         let version = match version {
             Some(version) => version.to_string(),
-            None => self.versions(name)?.pop().ok_or_else(|| missing(format!("template '{name}'")))?,
+            None => self.versions(name)?.pop().ok_or_else(|| self.missing(&format!("template '{name}'")))?,
         };
-        let digest =
-            self.get_ref(name, &version)?.ok_or_else(|| missing(format!("template '{name}:{version}'")))?;
-        self.get(&digest)?.ok_or_else(|| missing(format!("template '{name}:{version}' ({digest})")))
+        let what = format!("template '{name}:{version}'");
+        let digest = self.get_ref(name, &version)?.ok_or_else(|| self.missing(&what))?;
+        Ok((digest, format!("{what} ({digest})")))
+    }
+
+    fn missing(&self, what: &str) -> Error {
+        let all: Vec<String> = self.list().unwrap_or_default().iter().map(Stored::reference).collect();
+        let hint = if all.is_empty() {
+            "the store is empty: import a bundle first".to_string()
+        } else {
+            format!("it has {}", all.join(", "))
+        };
+        Error::new(Kind::NotFound, format!("{what} is not in store '{}'", self.path().display())).hint(hint)
     }
 
     /// Versions of a name, oldest first.
-    fn versions(&self, name: &str) -> Result<Vec<String>> {
+    pub(crate) fn versions(&self, name: &str) -> Result<Vec<String>> {
         let mut versions = list_dir(&self.path().join("refs").join(name))?;
-        versions.sort_by(|a, b| names::compare_versions(a, b));
+        versions.sort_by(|a, b| names::compare_versions(a, b).then_with(|| a.cmp(b)));
         Ok(versions)
     }
 

@@ -27,6 +27,7 @@ use crate::builder::Builder;
 use crate::files::{make_dirs, sync_dir, write_file};
 use crate::find::{Record, Stored};
 use crate::node;
+use crate::roots;
 use crate::scratch::Scratch;
 use crate::store::Store;
 
@@ -46,21 +47,20 @@ pub struct Imported {
     pub bytes_shared: u64,
 }
 
-/// Imports a verified bundle: everything aside first, and names only when all of it is verified and synced.
+/// Imports a verified bundle: everything aside first, and names only when all of it is verified and synced. The template
+/// is kept as long as the file `gc_root` exists.
 pub fn import(
     store: &Store,
     bundle: &Bundle,
     imported_at: &str,
+    gc_root: Option<&Path>,
     progress: &dyn Progress,
 ) -> Result<Imported> {
     let accepted = bundle.accepted()?.clone();
-    let mut told = false;
-    let _lock = store.lock_import(&bundle.digest, &mut || {
-        if !std::mem::replace(&mut told, true) {
-            progress.begin("waiting for another import of the same template", 0);
-        }
-        progress.advance(0)
-    })?;
+    let gc_root = gc_root.map(roots::place).transpose()?;
+    let _adding = store.lock_adding(&mut waiting("waiting for a gc to end", progress))?;
+    let mut waiting = waiting("waiting for another import of the same template", progress);
+    let _lock = store.lock_import(&bundle.digest, &mut waiting)?;
     let replaced = check_name(store, bundle, &accepted)?;
     // what is damaged is made again
     let known = sound(store.get(&bundle.digest))?;
@@ -83,14 +83,28 @@ pub fn import(
         None => record(store, bundle, &accepted, imported_at)?,
     };
     store.set_ref(&bundle.manifest, &bundle.digest)?;
+    if let Some(file) = gc_root {
+        roots::register(store, file, bundle.digest)?;
+    }
     Ok(Imported {
-        stored,
+        stored: Stored { _in_use: store.hold(&bundle.digest)?, ..stored },
         accepted,
         present,
         replaced,
         bytes_written: counts.written,
         bytes_shared: counts.shared,
     })
+}
+
+/// Says what is waited for, once, and lets an interrupt end it.
+pub(crate) fn waiting(what: &'static str, progress: &dyn Progress) -> impl FnMut() -> Result<()> {
+    let mut told = false;
+    move || {
+        if !std::mem::replace(&mut told, true) {
+            progress.begin(what, 0);
+        }
+        progress.advance(0)
+    }
 }
 
 /// What the store has, if that is not damaged.
@@ -144,7 +158,7 @@ fn record(store: &Store, bundle: &Bundle, accepted: &Accepted, imported_at: &str
         write_file(&store.tmp(), &dir.join(name), content)?;
     }
     sync_dir(&store.path().join("templates"))?;
-    Ok(Stored { record, manifest: bundle.manifest.clone() })
+    Ok(Stored { record, manifest: bundle.manifest.clone(), _in_use: None })
 }
 
 #[derive(Default)]

@@ -71,20 +71,60 @@ fn remove(dir: &Path, lock: &Path) {
     let _ = fs::remove_file(lock);
 }
 
-/// Removes what dead processes have left.
-pub(crate) fn sweep(tmp: &Path) -> Result<()> {
+/// What a dead process has left: a lock that was free until we took it, and perhaps the directory it stands for.
+pub(crate) struct Dead {
+    lock: PathBuf,
+    _held: Flock<File>,
+}
+
+impl Dead {
+    /// The directory.
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.lock.with_extension("")
+    }
+
+    pub(crate) fn remove(self) {
+        log::info!("removing '{}', left by a process that died", self.dir().display());
+        remove(&self.dir(), &self.lock);
+    }
+}
+
+/// Finds what dead processes have left.
+pub(crate) fn dead(tmp: &Path) -> Result<Vec<Dead>> {
+    let mut out = Vec::new();
     for entry in fs::read_dir(tmp).doing("reading", tmp)? {
         let lock = entry.doing("reading", tmp)?.path();
         if lock.extension().is_none_or(|e| e != LOCK) {
             continue;
         }
         let Ok(file) = File::open(&lock) else { continue };
-        if let Ok(_held) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            log::info!("removing '{}', left by a process that died", lock.with_extension("").display());
-            remove(&lock.with_extension(""), &lock);
+        if let Ok(held) = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+            && is_named(&held, &lock)?
+        {
+            out.push(Dead { lock, _held: held });
         }
     }
+    Ok(out)
+}
+
+/// Removes what dead processes have left.
+pub(crate) fn sweep(tmp: &Path) -> Result<()> {
+    dead(tmp)?.into_iter().for_each(Dead::remove);
     Ok(())
+}
+
+/// Small files below tmp that were being written when the machine or their writer died. They have no lock, so nobody
+/// may be writing any while this is asked.
+pub(crate) fn unlocked(tmp: &Path) -> Result<Vec<PathBuf>> {
+    let mut out = Vec::new();
+    for entry in fs::read_dir(tmp).doing("reading", tmp)? {
+        let entry = entry.doing("reading", tmp)?;
+        let is_file = entry.file_type().doing("reading", entry.path())?.is_file();
+        if is_file && entry.path().extension().is_none_or(|e| e != LOCK) {
+            out.push(entry.path());
+        }
+    }
+    Ok(out)
 }
 
 #[cfg(test)]

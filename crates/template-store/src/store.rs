@@ -13,15 +13,24 @@ use template_bundle::toc::{Entry, Toc};
 use template_bundle::{Digest, Error, Kind, Result};
 
 use crate::files::{list_dir, make_dirs, write_file};
-use crate::lock::Lock;
+use crate::lock::{Lock, Mode};
 use crate::scratch;
 
 /// The layout that is written and read.
 const FORMAT: &str = "isar-template store 0\n";
 
 /// What a store consists of, and who may enter it: trees hold files of all users, and setuid ones.
-const DIRECTORIES: [(&str, u32); 5] =
-    [("templates", 0o755), ("refs", 0o755), ("trees", 0o700), ("objects", 0o700), ("tmp", 0o700)];
+const DIRECTORIES: [(&str, u32); 6] = [
+    ("templates", 0o755),
+    ("refs", 0o755),
+    ("roots", 0o755),
+    ("trees", 0o700),
+    ("objects", 0o700),
+    ("tmp", 0o700),
+];
+
+/// The lock between those who add to the store, which several may do at once, and the one who removes from it.
+const GATE: &str = "gate.lock";
 
 /// A store on disk.
 pub struct Store {
@@ -58,7 +67,9 @@ impl Store {
         }
         let format = path.join("format");
         if !format.exists() {
-            write_file(&path.join("tmp"), &format, FORMAT.as_bytes())?;
+            let store = Store { path: path.to_path_buf() };
+            let _adding = store.lock_adding(&mut || Ok(()))?;
+            write_file(&store.tmp(), &format, FORMAT.as_bytes())?;
         }
         Store::open(path)
     }
@@ -99,6 +110,14 @@ impl Store {
         self.path.join("tmp")
     }
 
+    pub(crate) fn refs(&self) -> PathBuf {
+        self.path.join("refs")
+    }
+
+    pub(crate) fn roots(&self) -> PathBuf {
+        self.path.join("roots")
+    }
+
     pub(crate) fn template_dir(&self, digest: &Digest) -> PathBuf {
         self.path.join("templates").join(digest.hex())
     }
@@ -129,7 +148,24 @@ impl Store {
         digest: &Digest,
         waiting: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Lock> {
-        Lock::wait(&self.tmp().join(format!("import-{}.lock", digest.hex())), waiting)
+        let path = self.tmp().join(format!("import-{}.lock", digest.hex()));
+        Lock::wait(&path, Mode::Exclusive, waiting)
+    }
+
+    /// Waits until nothing is being removed. As long as the lock is held, nothing will be: what an import found in the
+    /// store, or has named there, is still there when the template gets its name.
+    pub(crate) fn lock_adding(&self, waiting: &mut dyn FnMut() -> Result<()>) -> Result<Lock> {
+        Lock::wait(&self.tmp().join(GATE), Mode::Shared, waiting)
+    }
+
+    /// Waits until nothing is being added.
+    pub(crate) fn lock_removing(&self, waiting: &mut dyn FnMut() -> Result<()>) -> Result<Lock> {
+        Lock::wait(&self.tmp().join(GATE), Mode::Exclusive, waiting)
+    }
+
+    /// The lock of those who read the trees of a template.
+    pub(crate) fn use_lock(&self, digest: &Digest) -> PathBuf {
+        self.tmp().join(format!("use-{}.lock", digest.hex()))
     }
 
     /// The pristine tree. It serves as a lower directory of overlays and must never be written to.

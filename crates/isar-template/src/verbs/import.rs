@@ -3,6 +3,7 @@
 //! # import: take a bundle into the store
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
@@ -23,6 +24,9 @@ Example:
 pub struct ImportOpts {
     #[command(flatten)]
     trust: Trust,
+    /// Keep the template as long as this file exists, whatever gc is told; it has to exist
+    #[arg(long, value_name = "FILE")]
+    gc_root: Option<PathBuf>,
     /// The bundle
     bundle: String,
 }
@@ -30,7 +34,8 @@ pub struct ImportOpts {
 /// Runs the verb.
 pub fn run(cli: &Cli, opts: &ImportOpts) -> Result<u8> {
     let progress = Progress::new(&cli.global, "import");
-    let (store, imported) = source::import(cli, &opts.bundle, &opts.trust, &progress)?;
+    let (store, imported) =
+        source::import(cli, &opts.bundle, &opts.trust, opts.gc_root.as_deref(), &progress)?;
     progress.finish();
     let (record, accepted) = (&imported.stored.record, &imported.accepted);
     let manifest = &imported.stored.manifest;
@@ -44,6 +49,7 @@ pub fn run(cli: &Cli, opts: &ImportOpts) -> Result<u8> {
         "replaced": imported.replaced,
         "bytesWritten": imported.bytes_written,
         "bytesShared": imported.bytes_shared,
+        "gcRoot": opts.gc_root.as_ref().map(|file| file.to_string_lossy()),
         "store": store.path().to_string_lossy(),
     });
     output::result(cli, fields, |out| {
