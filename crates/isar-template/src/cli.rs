@@ -148,6 +148,9 @@ pub struct Trust {
     /// Identity that the signer must have in that file
     #[arg(long, value_name = "ID")]
     pub identity: Option<String>,
+    /// Identity that signers of templates from which it derives must have; whoever is listed when not given (repeatable)
+    #[arg(long, value_name = "ID")]
+    pub parent_identity: Vec<String>,
     /// Keys that are revoked: a KRL, or a list of public keys
     #[arg(long, value_name = "FILE")]
     pub revocation: Option<PathBuf>,

@@ -8,6 +8,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use template_bundle::ancestors::Evidence;
 use template_bundle::bundle::{Bundle, path_of};
 use template_bundle::signature::Policy;
 use template_bundle::{Digest, Error, signers};
@@ -56,7 +57,8 @@ impl Trust {
             }
             None => None,
         };
-        Ok(Policy::new(signers_file, identity, self.revocation.as_deref(), time)?)
+        let policy = Policy::new(signers_file, identity, self.revocation.as_deref(), time)?;
+        Ok(policy.parents(&self.parent_identity))
     }
 
     /// The pin.
@@ -70,9 +72,10 @@ impl Trust {
 
     /// Whether any of it was said.
     pub fn is_given(&self) -> bool {
-        let Trust { allowed_signers, identity, revocation, digest, verify_time } = self;
+        let Trust { allowed_signers, identity, parent_identity, revocation, digest, verify_time } = self;
         allowed_signers.is_some()
             || identity.is_some()
+            || !parent_identity.is_empty()
             || revocation.is_some()
             || digest.is_some()
             || verify_time.is_some()
@@ -82,6 +85,7 @@ impl Trust {
     pub fn check_stored(&self, stored: &Stored) -> Result<()> {
         let idle = [
             ("--allowed-signers", self.allowed_signers.is_some()),
+            ("--parent-identity", !self.parent_identity.is_empty()),
             ("--revocation", self.revocation.is_some()),
             ("--verify-time", self.verify_time.is_some()),
         ];
@@ -170,6 +174,17 @@ fn perhaps_a_path(e: Error, argument: &str) -> Error {
         true => e.hint(format!("if the bundle in the current directory is meant, write ./{argument}")),
         false => e,
     }
+}
+
+/// What proves a template that another one is made from, and those before it. A bundle is verified and not imported.
+pub fn evidence(cli: &Cli, argument: &str, trust: &Trust) -> Result<Vec<Evidence>> {
+    if is_bundle(argument) {
+        return Ok(open_bundle(argument, trust)?.evidence()?);
+    }
+    let store = open_store(cli, argument)?;
+    let stored = find_stored(&store, argument)?;
+    trust.check_stored(&stored)?;
+    Ok(store.evidence(&stored)?)
 }
 
 /// Finds the template that is meant, importing a bundle if it is one.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 use serde::{Deserialize, Serialize};
-use template_bundle::manifest::TemplateManifest;
+use template_bundle::ancestors::{self, Ancestor, Evidence};
+use template_bundle::manifest::{Parent, TemplateManifest};
 use template_bundle::names;
 use template_bundle::{Digest, Error, Kind, Result};
 
@@ -31,7 +32,48 @@ pub struct Record {
     pub fingerprint: String,
     /// When it was imported, RFC 3339.
     pub imported: String,
+    /// The templates that it was made from, the nearest first, and who signed them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ancestors: Vec<RecordedAncestor>,
 }
+
+/// What is noted about a template that an imported one was made from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedAncestor {
+    /// What it is.
+    #[serde(flatten)]
+    pub template: Parent,
+    /// As whom the signer was trusted.
+    pub signer: String,
+    /// Fingerprint of the signing key.
+    pub fingerprint: String,
+}
+
+impl RecordedAncestor {
+    /// What was found good about an ancestor.
+    pub fn of(ancestor: &Ancestor) -> Result<Self> {
+        let Some(accepted) = &ancestor.accepted else {
+            return Err(Error::new(Kind::Internal, "an ancestor is used that was not verified"));
+        };
+        Ok(RecordedAncestor {
+            template: ancestor.template.clone(),
+            signer: accepted.identity.clone(),
+            fingerprint: accepted.fingerprint.clone(),
+        })
+    }
+}
+
+/// What proves a template and those that it was made from: what others that derive from it have to carry.
+#[derive(Serialize, Deserialize)]
+struct EvidenceFile {
+    version: u32,
+    templates: Vec<Evidence>,
+}
+
+/// The version of that file which is written and read.
+const EVIDENCE_VERSION: u32 = 1;
+const EVIDENCE: &str = "evidence.json";
 
 /// A template in the store.
 #[derive(Debug, Clone)]
@@ -94,6 +136,47 @@ impl Store {
         let manifest =
             TemplateManifest::parse(&bytes).map_err(|e| e.within(format!("store: {}", dir.display())))?;
         Ok(Some(Stored { record, manifest, _in_use: None }))
+    }
+
+    /// Whether it is known what proves a template. Older helpers did not note it.
+    pub(crate) fn has_evidence(&self, digest: &Digest) -> bool {
+        self.template_dir(digest).join(EVIDENCE).exists()
+    }
+
+    /// Notes what proves a template.
+    pub(crate) fn set_evidence(&self, digest: &Digest, templates: Vec<Evidence>) -> Result<()> {
+        let file = EvidenceFile { version: EVIDENCE_VERSION, templates };
+        let json = serde_json::to_vec(&file).map_err(|e| Error::new(Kind::Internal, e.to_string()))?;
+        write_file(&self.tmp(), &self.template_dir(digest).join(EVIDENCE), &json)
+    }
+
+    /// What proves a template, and then those that it was made from.
+    pub fn evidence(&self, stored: &Stored) -> Result<Vec<Evidence>> {
+        let path = self.template_dir(&stored.record.digest).join(EVIDENCE);
+        let what = stored.reference();
+        let bytes = match fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::new(
+                    Kind::NotFound,
+                    format!("the store has no signatures of '{what}': an older helper imported it"),
+                )
+                .hint("import its bundle again"));
+            }
+            other => other.map_err(|e| self.unreadable(&path, e))?,
+        };
+        let wrong = |why: String| {
+            Error::damaged(format!("store: {}: {why}", path.display()))
+                .hint("the store is damaged: import the bundle again")
+        };
+        let file: EvidenceFile = serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))?;
+        if file.version != EVIDENCE_VERSION {
+            return Err(wrong(format!("version {} is not known", file.version)));
+        }
+        if file.templates.first().map(Evidence::digest) != Some(stored.record.digest) {
+            return Err(wrong(format!("it is not about '{what}'")));
+        }
+        ancestors::check(&file.templates).map_err(|e| wrong(e.message))?;
+        Ok(file.templates)
     }
 
     /// Finds `NAME`, `NAME:VERSION`, or `sha256:…`; the newest version when none is given. As long as the result lives,

@@ -13,6 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use template_bundle::ancestors::Ancestor;
 use template_bundle::bundle::Bundle;
 use template_bundle::error::IoContext;
 use template_bundle::manifest::{Component, Part, Tree};
@@ -25,7 +26,7 @@ use template_bundle::{Digest, Error, Kind, Result};
 
 use crate::builder::Builder;
 use crate::files::{make_dirs, sync_dir, write_file};
-use crate::find::{Record, Stored};
+use crate::find::{Record, RecordedAncestor, Stored};
 use crate::node;
 use crate::roots;
 use crate::scratch::Scratch;
@@ -37,6 +38,8 @@ pub struct Imported {
     pub stored: Stored,
     /// The signature that was accepted this time.
     pub accepted: Accepted,
+    /// The templates that it was made from, as they were accepted this time.
+    pub ancestors: Vec<Ancestor>,
     /// It was there already.
     pub present: bool,
     /// The name and version meant this template before.
@@ -62,8 +65,8 @@ pub fn import(
     let mut waiting = waiting("waiting for another import of the same template", progress);
     let _lock = store.lock_import(&bundle.digest, &mut waiting)?;
     let replaced = check_name(store, bundle, &accepted)?;
-    // what is damaged is made again
-    let known = sound(store.get(&bundle.digest))?;
+    // what is damaged is made again, and so is a record in which an older helper did not note all of it
+    let known = sound(store.get(&bundle.digest))?.filter(|_| store.has_evidence(&bundle.digest));
     let mut making = Making {
         store,
         scratch: store.scratch()?,
@@ -82,6 +85,7 @@ pub fn import(
         Some(stored) => stored,
         None => record(store, bundle, &accepted, imported_at)?,
     };
+    store.set_evidence(&bundle.digest, bundle.evidence()?)?;
     store.set_ref(&bundle.manifest, &bundle.digest)?;
     if let Some(file) = gc_root {
         roots::register(store, file, bundle.digest)?;
@@ -89,6 +93,7 @@ pub fn import(
     Ok(Imported {
         stored: Stored { _in_use: store.hold(&bundle.digest)?, ..stored },
         accepted,
+        ancestors: bundle.ancestors().cloned().collect(),
         present,
         replaced,
         bytes_written: counts.written,
@@ -146,6 +151,7 @@ fn record(store: &Store, bundle: &Bundle, accepted: &Accepted, imported_at: &str
         signer: accepted.identity.clone(),
         fingerprint: accepted.fingerprint.clone(),
         imported: imported_at.to_string(),
+        ancestors: bundle.ancestors().map(RecordedAncestor::of).collect::<Result<_>>()?,
     };
     let dir = store.template_dir(&bundle.digest);
     make_dirs(&dir)?;

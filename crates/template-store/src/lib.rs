@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! format                      version of this layout
-//! templates/<digest>/         a template: index.json (signed bytes), manifest.json, record.json
+//! templates/<digest>/         a template: index.json (signed bytes), manifest.json, record.json,
+//!                             evidence.json (what proves it and its ancestors)
 //! refs/<name>/<version>       digest of the template that this name means
 //! roots/<key>                 a file on the host that keeps a template as long as it exists
 //! trees/<digest>/             a tree: toc (its table of contents), root/ (itself, never written again)
@@ -39,7 +40,7 @@ mod store;
 
 pub use checkout::{check_target, checkout, materialize};
 pub use direct::checkout_bundle;
-pub use find::{Record, Stored};
+pub use find::{Record, RecordedAncestor, Stored};
 pub use gc::{Collected, GcOptions, Judged, Why, gc};
 pub use import::{Imported, import};
 pub use node::copy_metadata;

@@ -9,6 +9,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 
+use crate::chain::{self, Link};
 use crate::cli::{Cli, Trust};
 use crate::progress::Progress;
 use crate::{output, source};
@@ -39,12 +40,14 @@ pub fn run(cli: &Cli, opts: &ImportOpts) -> Result<u8> {
     progress.finish();
     let (record, accepted) = (&imported.stored.record, &imported.accepted);
     let manifest = &imported.stored.manifest;
+    let chain: Vec<Link> = imported.ancestors.iter().map(Link::from).collect();
     let fields = json!({
         "name": manifest.name,
         "templateVersion": manifest.template_version,
         "digest": record.digest,
         "signer": accepted.identity,
         "fingerprint": accepted.fingerprint,
+        "chain": chain::to_json(&chain),
         "nothingToDo": imported.present,
         "replaced": imported.replaced,
         "bytesWritten": imported.bytes_written,
@@ -55,6 +58,7 @@ pub fn run(cli: &Cli, opts: &ImportOpts) -> Result<u8> {
     output::result(cli, fields, |out| {
         let _ = writeln!(out, "{} {}", imported.stored.reference(), record.digest);
         let _ = writeln!(out, "good signature by '{}' with {}", accepted.identity, accepted.fingerprint);
+        chain::to_text(&chain, out);
         if imported.present {
             let _ = writeln!(out, "nothing to do: it is in the store already");
         } else {
