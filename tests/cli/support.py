@@ -417,7 +417,7 @@ class Layout:
         found = []
         for descriptor in self.index()["manifests"]:
             manifest = self.document(descriptor["digest"])
-            if "subject" in manifest:
+            if manifest.get("artifactType") == "application/vnd.isar.template.signature.v1":
                 found.append((descriptor, manifest))
         return found
 

@@ -111,6 +111,7 @@ pub enum Verb {
     Inspect(verbs::inspect::InspectOpts),
     Import(verbs::import::ImportOpts),
     List(verbs::list::ListOpts),
+    Gc(verbs::gc::GcOpts),
     Checkout(verbs::checkout::CheckoutOpts),
     Plan(verbs::plan::PlanOpts),
     Install(verbs::install::InstallOpts),
@@ -128,6 +129,7 @@ impl Verb {
             Verb::Inspect(_) => "inspect",
             Verb::Import(_) => "import",
             Verb::List(_) => "list",
+            Verb::Gc(_) => "gc",
             Verb::Checkout(_) => "checkout",
             Verb::Plan(_) => "plan",
             Verb::Install(_) => "install",
@@ -146,6 +148,9 @@ pub struct Trust {
     /// Identity that the signer must have in that file
     #[arg(long, value_name = "ID")]
     pub identity: Option<String>,
+    /// Identity that signers of templates from which it derives must have; whoever is listed when not given (repeatable)
+    #[arg(long, value_name = "ID")]
+    pub parent_identity: Vec<String>,
     /// Keys that are revoked: a KRL, or a list of public keys
     #[arg(long, value_name = "FILE")]
     pub revocation: Option<PathBuf>,

@@ -4,6 +4,7 @@
 //!
 //! The command line: parse, run one verb, print its result, return its exit code.
 
+mod chain;
 mod cli;
 mod output;
 mod progress;

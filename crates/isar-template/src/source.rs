@@ -5,7 +5,10 @@
 //! `NAME[:VERSION]` and `sha256:…` mean a template of the store; a path or `oci:PATH` a bundle, which is verified and
 //! imported before anything of it is used.
 
+use std::path::Path;
+
 use anyhow::Result;
+use template_bundle::ancestors::Evidence;
 use template_bundle::bundle::{Bundle, path_of};
 use template_bundle::signature::Policy;
 use template_bundle::{Digest, Error, signers};
@@ -54,7 +57,8 @@ impl Trust {
             }
             None => None,
         };
-        Ok(Policy::new(signers_file, identity, self.revocation.as_deref(), time)?)
+        let policy = Policy::new(signers_file, identity, self.revocation.as_deref(), time)?;
+        Ok(policy.parents(&self.parent_identity))
     }
 
     /// The pin.
@@ -68,9 +72,10 @@ impl Trust {
 
     /// Whether any of it was said.
     pub fn is_given(&self) -> bool {
-        let Trust { allowed_signers, identity, revocation, digest, verify_time } = self;
+        let Trust { allowed_signers, identity, parent_identity, revocation, digest, verify_time } = self;
         allowed_signers.is_some()
             || identity.is_some()
+            || !parent_identity.is_empty()
             || revocation.is_some()
             || digest.is_some()
             || verify_time.is_some()
@@ -80,6 +85,7 @@ impl Trust {
     pub fn check_stored(&self, stored: &Stored) -> Result<()> {
         let idle = [
             ("--allowed-signers", self.allowed_signers.is_some()),
+            ("--parent-identity", !self.parent_identity.is_empty()),
             ("--revocation", self.revocation.is_some()),
             ("--verify-time", self.verify_time.is_some()),
         ];
@@ -131,12 +137,18 @@ pub fn open_bundle(argument: &str, trust: &Trust) -> Result<Bundle> {
     Ok(Bundle::open(&bundle_path(argument)?, &policy, trust.pin()?.as_ref())?)
 }
 
-/// Verifies and imports a bundle.
-pub fn import(cli: &Cli, argument: &str, trust: &Trust, progress: &Progress) -> Result<(Store, Imported)> {
+/// Verifies and imports a bundle. The template is kept as long as the file `gc_root` exists.
+pub fn import(
+    cli: &Cli,
+    argument: &str,
+    trust: &Trust,
+    gc_root: Option<&Path>,
+    progress: &Progress,
+) -> Result<(Store, Imported)> {
     let bundle = open_bundle(argument, trust)?;
     let store = Store::create(&cli.global.store())?;
     let now = template_bundle::pack::timestamp_now();
-    let imported = template_store::import(&store, &bundle, &now, progress)?;
+    let imported = template_store::import(&store, &bundle, &now, gc_root, progress)?;
     if let Some(old) = imported.replaced {
         log::warn!(
             "'{}' meant {old} until now, and means {} from now on",
@@ -158,16 +170,27 @@ pub fn find_stored(store: &Store, argument: &str) -> Result<Stored> {
 }
 
 fn perhaps_a_path(e: Error, argument: &str) -> Error {
-    match e.kind == template_bundle::Kind::NotFound && std::path::Path::new(argument).exists() {
+    match e.kind == template_bundle::Kind::NotFound && Path::new(argument).exists() {
         true => e.hint(format!("if the bundle in the current directory is meant, write ./{argument}")),
         false => e,
     }
 }
 
+/// What proves a template that another one is made from, and those before it. A bundle is verified and not imported.
+pub fn evidence(cli: &Cli, argument: &str, trust: &Trust) -> Result<Vec<Evidence>> {
+    if is_bundle(argument) {
+        return Ok(open_bundle(argument, trust)?.evidence()?);
+    }
+    let store = open_store(cli, argument)?;
+    let stored = find_stored(&store, argument)?;
+    trust.check_stored(&stored)?;
+    Ok(store.evidence(&stored)?)
+}
+
 /// Finds the template that is meant, importing a bundle if it is one.
 pub fn find(cli: &Cli, argument: &str, trust: &Trust, progress: &Progress) -> Result<(Store, Stored)> {
     if is_bundle(argument) {
-        let (store, imported) = import(cli, argument, trust, progress)?;
+        let (store, imported) = import(cli, argument, trust, None, progress)?;
         return Ok((store, imported.stored));
     }
     let store = open_store(cli, argument)?;

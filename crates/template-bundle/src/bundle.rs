@@ -9,16 +9,17 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::ancestors::{self, Ancestor, Evidence, artifact_of, check_identity};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::layout::Layout;
 use crate::manifest::{
-    ARTIFACT_TYPE, CONFIG_TYPE, Component, NAME, Part, ROOTFS, TOC_TYPE, TemplateManifest, Tree,
+    ARTIFACT_TYPE, CONFIG_TYPE, Component, Part, ROOTFS, TOC_TYPE, TemplateManifest, Tree,
 };
 use crate::names::ROOTFS_TAG_SUFFIX;
-use crate::oci::{self, CONFIG, Descriptor, INDEX, Index, Manifest, REF_NAME, VERSION, parse};
+use crate::oci::{self, CONFIG, Descriptor, INDEX, Index, Manifest, REF_NAME, parse};
 use crate::referrers::{find_signatures, signature_documents};
-use crate::signature::{self, Accepted, Policy};
+use crate::signature::{Accepted, Policy};
 use crate::toc::Toc;
 use crate::tree::{self, Advance, Expected, Sink};
 use crate::writer::append;
@@ -41,6 +42,8 @@ pub struct Bundle {
     pub signatures: Vec<String>,
     /// The signature that was found good.
     accepted: Option<Accepted>,
+    artifact_bytes: Vec<u8>,
+    ancestors: Vec<(Ancestor, Evidence)>,
 }
 
 /// The path in `BUNDLE` or `oci:BUNDLE`.
@@ -82,19 +85,14 @@ impl Bundle {
                 )
                 .hint("the image index was altered after it was signed, or the signature was taken from another bundle"));
             }
-            Some(policy) => Some(signature::verify(policy, &signatures, &index_bytes)?),
+            Some(policy) => Some(policy.verify(&signatures, &index_bytes)?),
             None => None,
         };
 
         // from here on the digests are what the signer meant
         let index: Index = parse("the image index", &index_bytes)?;
-        let mut artifacts =
-            index.manifests.iter().filter(|d| d.artifact_type.as_deref() == Some(ARTIFACT_TYPE));
-        let (Some(artifact), None) = (artifacts.next(), artifacts.next()) else {
-            return Err(Error::damaged("the image index does not name exactly one template"));
-        };
-        let artifact: Manifest =
-            parse("the artifact manifest", &layout.read("artifact manifest", artifact)?)?;
+        let artifact_bytes = layout.read("artifact manifest", artifact_of(&index)?)?;
+        let artifact: Manifest = parse("the artifact manifest", &artifact_bytes)?;
         if artifact.config.media_type != CONFIG_TYPE {
             return Err(Error::damaged("the artifact manifest has no template manifest"));
         }
@@ -112,9 +110,20 @@ impl Bundle {
                 return Err(Error::damaged("the image index does not name exactly one runnable image"));
             }
         }
+        let parent = manifest.parent.as_ref();
+        let ancestors = match ancestors::read(&layout, &top, &tagged.digest, parent, policy) {
+            // what was not verified is only shown
+            Err(e) if policy.is_none() => {
+                log::warn!("{e}");
+                vec![]
+            }
+            other => other?,
+        };
         Ok(Bundle {
             layout,
             manifest,
+            ancestors,
+            artifact_bytes,
             manifest_bytes,
             digest: tagged.digest,
             index_bytes,
@@ -128,6 +137,26 @@ impl Bundle {
         self.accepted
             .as_ref()
             .ok_or_else(|| Error::new(Kind::Internal, "a bundle is used that was not verified"))
+    }
+
+    /// The templates that it was made from, the nearest first.
+    pub fn ancestors(&self) -> impl Iterator<Item = &Ancestor> {
+        self.ancestors.iter().map(|(ancestor, _)| ancestor)
+    }
+
+    /// What proves this template, and then those that it was made from.
+    pub fn evidence(&self) -> Result<Vec<Evidence>> {
+        let text = |bytes: &[u8]| {
+            String::from_utf8(bytes.to_vec())
+                .map_err(|_| Error::damaged("a document of the bundle is no text"))
+        };
+        let own = Evidence {
+            index: text(&self.index_bytes)?,
+            artifact: text(&self.artifact_bytes)?,
+            manifest: text(&self.manifest_bytes)?,
+            signatures: self.signatures.clone(),
+        };
+        Ok(std::iter::once(own).chain(self.ancestors.iter().map(|(_, evidence)| evidence.clone())).collect())
     }
 
     /// Where it is.
@@ -256,17 +285,6 @@ fn find_template<'a>(top: &'a Index, path: &Path) -> Result<&'a Descriptor> {
         _ => Err(Error::damaged(format!("'{}' holds several templates", path.display()))
             .hint("a bundle holds one version of one template")),
     }
-}
-
-fn check_identity(index: &Index, manifest: &TemplateManifest) -> Result<()> {
-    for (key, value) in [(NAME, &manifest.name), (VERSION, &manifest.template_version)] {
-        if index.annotations.get(key) != Some(value) {
-            return Err(Error::damaged(
-                "the image index and the template manifest disagree on name or version",
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// Other tools go by the tags of `index.json`, which nobody signed: each has to mean what was signed as that.

@@ -6,6 +6,7 @@
 //! tables of contents. This crate reads, writes and verifies bundles. It changes no root filesystem and runs nothing
 //! of one.
 
+pub mod ancestors;
 pub mod bundle;
 pub mod bytes;
 pub mod canon;

@@ -23,6 +23,12 @@ pub const TOC_TYPE: &str = "application/vnd.isar.template.toc.v1.jsonl+zstd";
 pub const SIGNATURE_TYPE: &str = "application/vnd.isar.template.signature.v1";
 /// Media type of the signature itself, as `ssh-keygen -Y sign` writes it.
 pub const SSHSIG_TYPE: &str = "application/vnd.isar.template.sshsig.v1";
+/// Type of the artifact that holds the documents of an ancestor.
+pub const ANCESTOR_TYPE: &str = "application/vnd.isar.template.ancestor.v1";
+/// Media type of the image index of an ancestor. Not that of an image index: nothing that it names is there.
+pub const ANCESTOR_INDEX_TYPE: &str = "application/vnd.isar.template.ancestor.index.v1+json";
+/// Media type of the artifact manifest of an ancestor.
+pub const ANCESTOR_MANIFEST_TYPE: &str = "application/vnd.isar.template.ancestor.manifest.v1+json";
 /// Annotation with the name of the template.
 pub const NAME: &str = "org.isar.template.name";
 /// Annotation with the component that a blob belongs to.
@@ -55,6 +61,9 @@ pub struct TemplateManifest {
     /// MACHINE of Isar.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
+    /// The template that it was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
     /// The parts.
     pub components: Vec<Component>,
     /// What is installed in the root filesystem.
@@ -62,6 +71,23 @@ pub struct TemplateManifest {
     /// What ties the template to the layers it came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anchors: Option<Value>,
+}
+
+/// The template that another one was made from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Parent {
+    /// Name of the template.
+    pub name: String,
+    /// Version of the template.
+    pub version: String,
+    /// Digest of its image index.
+    pub digest: Digest,
+}
+
+impl std::fmt::Display for Parent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "'{}:{}' ({})", self.name, self.version, self.digest)
+    }
 }
 
 /// A part of a template.
@@ -149,6 +175,10 @@ impl TemplateManifest {
         let wrong = |e: Error| Error::damaged(format!("the template manifest is not valid: {}", e.message));
         names::check_name(&manifest.name).map_err(wrong)?;
         names::check_version(&manifest.template_version).map_err(wrong)?;
+        if let Some(parent) = &manifest.parent {
+            names::check_name(&parent.name).map_err(wrong)?;
+            names::check_version(&parent.version).map_err(wrong)?;
+        }
         for (at, component) in manifest.components.iter().enumerate() {
             names::check_component(&component.name).map_err(wrong)?;
             if manifest.components[..at].iter().any(|c| c.name == component.name) {

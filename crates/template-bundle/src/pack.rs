@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::ancestors::{Evidence, check_parents};
 use crate::bundle::tagged;
 use crate::debian;
 use crate::digest::Digest;
@@ -43,6 +44,8 @@ pub struct Input {
     pub components: Vec<(String, PathBuf)>,
     /// Anchors, as the layer recorded them.
     pub anchors: Option<PathBuf>,
+    /// What proves the template that this one was made from, and those before it.
+    pub parents: Vec<Evidence>,
     /// Key to sign with.
     pub key: Option<PathBuf>,
     /// Compression of the trees.
@@ -106,6 +109,7 @@ pub fn pack(input: &Input, output: &Path, progress: &dyn Progress) -> Result<Pac
     let Some((_, rootfs)) = input.components.iter().find(|(name, _)| name == ROOTFS) else {
         return Err(Error::usage("a template needs a root filesystem").hint("add --component rootfs=DIR"));
     };
+    let parent = check_parents(&input.parents).map_err(|e| e.within("--parent"))?;
     let (anchors, anchors_json) = read_anchors(input.anchors.as_deref())?;
     let (identity, mut packages) = debian::read(rootfs)?;
     add_self_built(&mut packages, anchors.self_built);
@@ -156,6 +160,7 @@ pub fn pack(input: &Input, output: &Path, progress: &dyn Progress) -> Result<Pac
         codename: or(anchors.codename, identity.codename, "code name")?,
         architecture: or(anchors.architecture, identity.architecture, "architecture")?,
         machine: anchors.machine,
+        parent,
         components,
         packages,
         anchors: anchors_json,
@@ -167,9 +172,16 @@ pub fn pack(input: &Input, output: &Path, progress: &dyn Progress) -> Result<Pac
     let digest = descriptor.digest;
     top.manifests.push(tagged(descriptor, &input.version));
     top.manifests.push(tagged(image, &format!("{}{}", input.version, names::ROOTFS_TAG_SUFFIX)));
+    let size = index_bytes.len() as u64;
+    let mut referrers = Vec::new();
+    for evidence in &input.parents {
+        referrers.push(evidence.documents(&digest, size)?);
+    }
     if let Some(key) = &input.key {
         let text = signature::sign(key, &index_bytes)?;
-        let (blobs, descriptor) = signature_documents(&text, &digest, index_bytes.len() as u64)?;
+        referrers.push(signature_documents(&text, &digest, size)?);
+    }
+    for (blobs, descriptor) in referrers {
         for blob in &blobs {
             writer.add("", blob)?;
         }

@@ -3,7 +3,7 @@
 //! # What refers to an image index
 //!
 //! Signatures are OCI 1.1 referrers: manifests of their own that name the image index as their subject, so that they can
-//! be added later and change no digest.
+//! be added later and change no digest. So are the ancestors of a template ([`crate::ancestors`]).
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ use crate::oci::{Descriptor, EMPTY, INDEX, Index, MANIFEST, Manifest, parse, to_
 use crate::signature::MAX_SIGNATURE;
 
 /// More signatures than anybody adds; bounds the work of checking them.
-const MAX_SIGNATURES: usize = 64;
+pub(crate) const MAX_SIGNATURES: usize = 64;
 
 /// Signatures over this digest, and whether there are any over others.
 pub(crate) fn find_signatures(layout: &Layout, top: &Index, digest: &Digest) -> Result<(Vec<String>, bool)> {

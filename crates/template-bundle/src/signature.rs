@@ -29,9 +29,40 @@ const KRL_MAGIC: &[u8] = b"SSHKRL\n\0";
 pub struct Policy {
     signers: Vec<Signer>,
     signers_file: PathBuf,
-    identity: String,
+    identity: Identities,
+    parents: Identities,
     revocation: Option<Revocation>,
     time: Timestamp,
+}
+
+/// Who may have signed.
+enum Identities {
+    /// Whoever is listed.
+    Any,
+    /// One of these.
+    Of(Vec<String>),
+}
+
+impl Identities {
+    /// As whom the key of a line is trusted.
+    fn of(&self, signer: &Signer) -> Option<String> {
+        match self {
+            Identities::Any => Some(signer.principals().to_string()),
+            Identities::Of(list) => list.iter().find(|identity| signer.is_for(identity)).cloned(),
+        }
+    }
+}
+
+impl std::fmt::Display for Identities {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Identities::Any => f.write_str("anybody"),
+            Identities::Of(list) => {
+                let quoted: Vec<_> = list.iter().map(|id| format!("'{}'", id.escape_debug())).collect();
+                f.write_str(&quoted.join(" or "))
+            }
+        }
+    }
 }
 
 /// What the revocation file says, read once: it may be a pipe.
@@ -60,7 +91,8 @@ impl Policy {
         Ok(Policy {
             signers,
             signers_file: allowed_signers.to_path_buf(),
-            identity: identity.to_string(),
+            identity: Identities::Of(vec![identity.to_string()]),
+            parents: Identities::Any,
             revocation,
             time: match time {
                 Some(time) => time,
@@ -70,8 +102,32 @@ impl Policy {
         })
     }
 
+    /// Ancestors have to be signed by one of these; by anybody who is listed when there are none.
+    pub fn parents(mut self, identities: &[String]) -> Self {
+        if !identities.is_empty() {
+            self.parents = Identities::Of(identities.to_vec());
+        }
+        self
+    }
+
+    /// Finds a signature over the bytes of an image index that is accepted.
+    pub fn verify(&self, signatures: &[String], message: &[u8]) -> Result<Accepted> {
+        self.nearest(signatures, message, &self.identity, "--identity")
+    }
+
+    /// The same for an ancestor.
+    pub fn verify_ancestor(&self, signatures: &[String], message: &[u8]) -> Result<Accepted> {
+        self.nearest(signatures, message, &self.parents, "--parent-identity")
+    }
+
     /// Checks one signature over these bytes.
-    fn check(&self, signature: &SshSig, message: &[u8]) -> Result<Accepted> {
+    fn check(
+        &self,
+        signature: &SshSig,
+        message: &[u8],
+        identities: &Identities,
+        option: &str,
+    ) -> Result<Accepted> {
         if signature.namespace() != NAMESPACE {
             return Err(wrong_namespace(signature));
         }
@@ -87,18 +143,16 @@ impl Policy {
             .hint("if you trust this key, add its line to the allowed signers file; the publisher can tell its fingerprint"));
         }
         key.verify(NAMESPACE, message, signature).map_err(|_| mismatch(&print))?;
-        let mine: Vec<&&Signer> = known.iter().filter(|s| s.is_for(&self.identity)).collect();
+        let mine: Vec<(&Signer, String)> =
+            known.iter().filter_map(|s| Some((*s, identities.of(s)?))).collect();
         if mine.is_empty() {
             return Err(Error::new(
                 Kind::IdentityWrong,
-                format!("the signing key {print} is not one of '{}'", self.identity.escape_debug()),
+                format!("the signing key {print} is not one of {identities}"),
             )
-            .hint(format!(
-                "'{}' lists it for somebody else; check --identity",
-                self.signers_file.display()
-            )));
+            .hint(format!("'{}' lists it for somebody else; check {option}", self.signers_file.display())));
         }
-        if !mine.iter().any(|s| s.allows(NAMESPACE)) {
+        if !mine.iter().any(|(s, _)| s.allows(NAMESPACE)) {
             return Err(Error::new(
                 Kind::NamespaceWrong,
                 format!("the key {print} may not sign for '{NAMESPACE}'"),
@@ -106,16 +160,54 @@ impl Policy {
             .hint(format!("see its namespaces option in '{}'", self.signers_file.display())));
         }
         let mut last = None;
-        for signer in mine.iter().filter(|s| s.allows(NAMESPACE)) {
+        for (signer, identity) in mine.into_iter().filter(|(s, _)| s.allows(NAMESPACE)) {
             match signer.check_time(self.time) {
                 Ok(()) => {
                     self.check_revocation(&key, &print)?;
-                    return Ok(Accepted { identity: self.identity.clone(), fingerprint: print });
+                    return Ok(Accepted { identity, fingerprint: print });
                 }
                 Err(e) => last = Some(e),
             }
         }
         Err(last.unwrap_or_else(|| Error::new(Kind::Internal, "no signer was looked at")))
+    }
+
+    /// When no signature is accepted, the one that came nearest is the one to talk about.
+    fn nearest(
+        &self,
+        signatures: &[String],
+        message: &[u8],
+        identities: &Identities,
+        option: &str,
+    ) -> Result<Accepted> {
+        let rank = |kind: Kind| match kind {
+            Kind::KeyRevoked => 6,
+            Kind::KeyExpired => 5,
+            Kind::IdentityWrong => 4,
+            Kind::SignatureWrong => 3,
+            Kind::NamespaceWrong => 2,
+            _ => 1,
+        };
+        let mut nearest: Option<(u8, Error)> = None;
+        for signature in signatures {
+            let (rank, error) = match parse(signature) {
+                Ok(signature) => match self.check(&signature, message, identities, option) {
+                    Ok(accepted) => return Ok(accepted),
+                    Err(e) if e.kind.exit_code() != 3 => return Err(e),
+                    Err(e) => (rank(e.kind), e),
+                },
+                // rubbish beside a real signature says nothing
+                Err(e) => (0, e),
+            };
+            log::debug!("signature not accepted: {error}");
+            if nearest.as_ref().is_none_or(|(n, _)| rank > *n) {
+                nearest = Some((rank, error));
+            }
+        }
+        Err(nearest.map(|(_, error)| error).unwrap_or_else(|| {
+            Error::new(Kind::SignatureMissing, "the bundle is not signed")
+                .hint("ask its publisher to sign it: isar-template sign --key KEY BUNDLE")
+        }))
     }
 
     fn check_revocation(&self, key: &PublicKey, print: &str) -> Result<()> {
@@ -144,39 +236,6 @@ pub struct Accepted {
     pub identity: String,
     /// Fingerprint of the key.
     pub fingerprint: String,
-}
-
-/// Finds a signature that the policy accepts.
-pub fn verify(policy: &Policy, signatures: &[String], message: &[u8]) -> Result<Accepted> {
-    // when none is good, the one that came nearest is the one to talk about
-    let rank = |kind: Kind| match kind {
-        Kind::KeyRevoked => 6,
-        Kind::KeyExpired => 5,
-        Kind::IdentityWrong => 4,
-        Kind::SignatureWrong => 3,
-        Kind::NamespaceWrong => 2,
-        _ => 1,
-    };
-    let mut nearest: Option<(u8, Error)> = None;
-    for signature in signatures {
-        let (rank, error) = match parse(signature) {
-            Ok(signature) => match policy.check(&signature, message) {
-                Ok(accepted) => return Ok(accepted),
-                Err(e) if e.kind.exit_code() != 3 => return Err(e),
-                Err(e) => (rank(e.kind), e),
-            },
-            // rubbish beside a real signature says nothing
-            Err(e) => (0, e),
-        };
-        log::debug!("signature not accepted: {error}");
-        if nearest.as_ref().is_none_or(|(n, _)| rank > *n) {
-            nearest = Some((rank, error));
-        }
-    }
-    Err(nearest.map(|(_, error)| error).unwrap_or_else(|| {
-        Error::new(Kind::SignatureMissing, "the bundle is not signed")
-            .hint("ask its publisher to sign it: isar-template sign --key KEY BUNDLE")
-    }))
 }
 
 /// Checks that a signature is one over these bytes and for our purpose, whoever made it; returns its key's fingerprint.

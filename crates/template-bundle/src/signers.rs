@@ -34,6 +34,11 @@ pub struct Signer {
 }
 
 impl Signer {
+    /// The identities that the line is for, as patterns.
+    pub fn principals(&self) -> &str {
+        &self.principals
+    }
+
     /// Whether the line speaks of this identity.
     pub fn is_for(&self, identity: &str) -> bool {
         match_list(&self.principals, identity)

@@ -5,18 +5,16 @@
 //! Takes a bundle whose signature was found good into the store. Contents arrive verified; trees are built aside and get
 //! their names when they are complete and synced.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
-use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use template_bundle::ancestors::Ancestor;
 use template_bundle::bundle::Bundle;
-use template_bundle::digest::Hasher;
 use template_bundle::error::IoContext;
 use template_bundle::manifest::{Component, Part, Tree};
 use template_bundle::pack::Progress;
@@ -26,9 +24,13 @@ use template_bundle::toc::{Entry, Node};
 use template_bundle::tree::Sink;
 use template_bundle::{Digest, Error, Kind, Result};
 
+use crate::builder::Builder;
+use crate::files::{make_dirs, sync_dir, write_file};
+use crate::find::{Record, RecordedAncestor, Stored};
 use crate::node;
+use crate::roots;
 use crate::scratch::Scratch;
-use crate::store::{Record, Store, Stored, make_dirs, sync_dir, write_file};
+use crate::store::Store;
 
 /// What an import did.
 pub struct Imported {
@@ -36,6 +38,8 @@ pub struct Imported {
     pub stored: Stored,
     /// The signature that was accepted this time.
     pub accepted: Accepted,
+    /// The templates that it was made from, as they were accepted this time.
+    pub ancestors: Vec<Ancestor>,
     /// It was there already.
     pub present: bool,
     /// The name and version meant this template before.
@@ -46,24 +50,23 @@ pub struct Imported {
     pub bytes_shared: u64,
 }
 
-/// Imports a verified bundle: everything aside first, and names only when all of it is verified and synced.
+/// Imports a verified bundle: everything aside first, and names only when all of it is verified and synced. The template
+/// is kept as long as the file `gc_root` exists.
 pub fn import(
     store: &Store,
     bundle: &Bundle,
     imported_at: &str,
+    gc_root: Option<&Path>,
     progress: &dyn Progress,
 ) -> Result<Imported> {
     let accepted = bundle.accepted()?.clone();
-    let mut told = false;
-    let _lock = store.lock_import(&bundle.digest, &mut || {
-        if !std::mem::replace(&mut told, true) {
-            progress.begin("waiting for another import of the same template", 0);
-        }
-        progress.advance(0)
-    })?;
+    let gc_root = gc_root.map(roots::place).transpose()?;
+    let _adding = store.lock_adding(&mut waiting("waiting for a gc to end", progress))?;
+    let mut waiting = waiting("waiting for another import of the same template", progress);
+    let _lock = store.lock_import(&bundle.digest, &mut waiting)?;
     let replaced = check_name(store, bundle, &accepted)?;
-    // what is damaged is made again
-    let known = sound(store.get(&bundle.digest))?;
+    // what is damaged is made again, and so is a record in which an older helper did not note all of it
+    let known = sound(store.get(&bundle.digest))?.filter(|_| store.has_evidence(&bundle.digest));
     let mut making = Making {
         store,
         scratch: store.scratch()?,
@@ -82,15 +85,31 @@ pub fn import(
         Some(stored) => stored,
         None => record(store, bundle, &accepted, imported_at)?,
     };
+    store.set_evidence(&bundle.digest, bundle.evidence()?)?;
     store.set_ref(&bundle.manifest, &bundle.digest)?;
+    if let Some(file) = gc_root {
+        roots::register(store, file, bundle.digest)?;
+    }
     Ok(Imported {
-        stored,
+        stored: Stored { _in_use: store.hold(&bundle.digest)?, ..stored },
         accepted,
+        ancestors: bundle.ancestors().cloned().collect(),
         present,
         replaced,
         bytes_written: counts.written,
         bytes_shared: counts.shared,
     })
+}
+
+/// Says what is waited for, once, and lets an interrupt end it.
+pub(crate) fn waiting(what: &'static str, progress: &dyn Progress) -> impl FnMut() -> Result<()> {
+    let mut told = false;
+    move || {
+        if !std::mem::replace(&mut told, true) {
+            progress.begin(what, 0);
+        }
+        progress.advance(0)
+    }
 }
 
 /// What the store has, if that is not damaged.
@@ -132,6 +151,7 @@ fn record(store: &Store, bundle: &Bundle, accepted: &Accepted, imported_at: &str
         signer: accepted.identity.clone(),
         fingerprint: accepted.fingerprint.clone(),
         imported: imported_at.to_string(),
+        ancestors: bundle.ancestors().map(RecordedAncestor::of).collect::<Result<_>>()?,
     };
     let dir = store.template_dir(&bundle.digest);
     make_dirs(&dir)?;
@@ -144,7 +164,7 @@ fn record(store: &Store, bundle: &Bundle, accepted: &Accepted, imported_at: &str
         write_file(&store.tmp(), &dir.join(name), content)?;
     }
     sync_dir(&store.path().join("templates"))?;
-    Ok(Stored { record, manifest: bundle.manifest.clone() })
+    Ok(Stored { record, manifest: bundle.manifest.clone(), _in_use: None })
 }
 
 #[derive(Default)]
@@ -190,7 +210,7 @@ impl Making<'_> {
         let root = path.join("root");
         fs::create_dir_all(&root).doing("creating", &root)?;
 
-        let builder = Builder { store: self.store, root: &root, made: &self.files, state: Mutex::default() };
+        let builder = Builder::new(self.store, &root, &self.files);
         for entry in &toc.entries {
             match entry.node {
                 Node::Directory if !entry.path.0.is_empty() => node::make_dir(&node::path(&root, entry))?,
@@ -216,7 +236,7 @@ impl Making<'_> {
         }
         let toc_path = path.join("toc");
         fs::write(&toc_path, toc_bytes).doing("writing", &toc_path)?;
-        let state = builder.state.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let state = builder.finish();
         self.counts.written += state.written;
         self.counts.shared += state.shared;
         self.files.extend(state.new);
@@ -283,130 +303,5 @@ fn name_object(store: &Store, key: &Digest, path: &Path) -> Result<()> {
     match fs::hard_link(path, &object) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(Error::io("naming object", object, e)),
         _ => Ok(()),
-    }
-}
-
-/// The key of the inode that an entry needs.
-fn object_key(entry: &Entry) -> Option<Digest> {
-    let Node::File { digest, .. } = &entry.node else { return None };
-    let mut hasher = Hasher::default();
-    hasher.update(
-        format!(
-            "{digest} {:o} {} {} {}.{:09}",
-            entry.mode, entry.uid, entry.gid, entry.mtime.0, entry.mtime.1
-        )
-        .as_bytes(),
-    );
-    for (name, value) in &entry.xattrs {
-        // lengths keep names and values apart
-        hasher.update(format!(" {} {} ", name.0.len(), value.0.len()).as_bytes());
-        hasher.update(&name.0);
-        hasher.update(&value.0);
-    }
-    Some(hasher.finish())
-}
-
-/// Builds the files of a tree from verified contents.
-struct Builder<'a> {
-    store: &'a Store,
-    root: &'a Path,
-    /// Files of the trees before this one, which have no names as objects yet.
-    made: &'a HashMap<Digest, PathBuf>,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    /// Large files that are being written.
-    open: HashMap<usize, File>,
-    /// Keys that this tree has used: an inode serves one path of a tree.
-    used: HashSet<Digest>,
-    /// Files that will be objects.
-    new: Vec<(Digest, PathBuf)>,
-    written: u64,
-    shared: u64,
-}
-
-impl Builder<'_> {
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// Claims the key of an entry for this tree; none if another path has it.
-    fn claim(&self, entry: &Entry) -> Option<Digest> {
-        object_key(entry).filter(|key| self.state().used.insert(*key))
-    }
-
-    /// Links a file that the store or an earlier tree has.
-    fn link(&self, key: &Digest, path: &Path, entry: &Entry) -> Result<bool> {
-        for source in [Some(&self.store.object(key)), self.made.get(key)].into_iter().flatten() {
-            match fs::hard_link(source, path) {
-                Ok(()) => {
-                    self.state().shared += entry.size();
-                    return Ok(true);
-                }
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                // an inode has a limited number of links
-                Err(e) if e.raw_os_error() == Some(Errno::EMLINK as i32) => {}
-                Err(e) => return Err(Error::io("linking", path, e)),
-            }
-        }
-        Ok(false)
-    }
-
-    fn complete(&self, path: PathBuf, entry: &Entry, key: Option<Digest>) -> Result<()> {
-        node::set_metadata(&path, entry)?;
-        let mut state = self.state();
-        state.written += entry.size();
-        if let Some(key) = key {
-            state.new.push((key, path));
-        }
-        Ok(())
-    }
-}
-
-impl Sink for Builder<'_> {
-    fn file(&self, _: usize, entry: &Entry, content: &[u8]) -> Result<()> {
-        let path = node::path(self.root, entry);
-        let key = self.claim(entry);
-        if let Some(key) = &key
-            && self.link(key, &path, entry)?
-        {
-            return Ok(());
-        }
-        let file = node::make_file(&path)?;
-        if matches!(&entry.node, Node::File { holes, .. } if !holes.is_empty()) {
-            file.set_len(entry.size()).doing("writing", &path)?;
-        }
-        node::write_part(&file, &path, entry, 0, content)?;
-        self.complete(path, entry, key)
-    }
-
-    fn part(&self, index: usize, entry: &Entry, offset: u64, content: &[u8]) -> Result<()> {
-        let path = node::path(self.root, entry);
-        if offset == 0 {
-            let file = node::make_file(&path)?;
-            file.set_len(entry.size()).doing("writing", &path)?;
-            self.state().open.insert(index, file);
-        }
-        let state = self.state();
-        let file = state.open.get(&index).ok_or_else(|| {
-            Error::new(Kind::Internal, format!("part of '{}' out of order", entry.path.display()))
-        })?;
-        node::write_part(file, &path, entry, offset, content)
-    }
-
-    fn end(&self, index: usize, entry: &Entry) -> Result<()> {
-        self.state().open.remove(&index);
-        let path = node::path(self.root, entry);
-        let key = self.claim(entry);
-        if let Some(key) = &key {
-            // what was written serves where there is nothing to link, so it goes last
-            let linked = path.with_file_name(format!(".wh.{}", key.hex()));
-            if self.link(key, &linked, entry)? {
-                return fs::rename(&linked, &path).doing("linking", &path);
-            }
-        }
-        self.complete(path, entry, key)
     }
 }

@@ -6,8 +6,10 @@
 //!
 //! ```text
 //! format                      version of this layout
-//! templates/<digest>/         a template: index.json (signed bytes), manifest.json, record.json
+//! templates/<digest>/         a template: index.json (signed bytes), manifest.json, record.json,
+//!                             evidence.json (what proves it and its ancestors)
 //! refs/<name>/<version>       digest of the template that this name means
+//! roots/<key>                 a file on the host that keeps a template as long as it exists
 //! trees/<digest>/             a tree: toc (its table of contents), root/ (itself, never written again)
 //! objects/<xx>/<key>          every file of all trees, hard linked into them
 //! tmp/                        what is being made, each with a lock that its maker holds
@@ -17,18 +19,30 @@
 //! holds: one inode then serves all trees that have the same file, and a tree is a complete root filesystem that
 //! overlayfs takes as it is. Within one tree an inode is used once, so that link counts mean what they meant.
 //!
+//! Trees never look at objects, so an object can go at any time; only sharing is lost.
+//!
 //! Everything is made under tmp, synced, and then renamed.
 
+mod builder;
 mod checkout;
 mod direct;
+mod files;
+mod find;
+mod found;
+mod freed;
+mod gc;
 mod import;
+mod lock;
 mod node;
+mod roots;
 mod scratch;
 mod store;
 
 pub use checkout::{check_target, checkout, materialize};
 pub use direct::checkout_bundle;
+pub use find::{Record, RecordedAncestor, Stored};
+pub use gc::{Collected, GcOptions, Judged, Why, gc};
 pub use import::{Imported, import};
 pub use node::copy_metadata;
 pub use scratch::Scratch;
-pub use store::{Record, Store, Stored, require_root};
+pub use store::{Store, require_root};

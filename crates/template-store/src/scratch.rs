@@ -6,73 +6,18 @@
 //! free, and the next one who needs a scratch directory removes both.
 
 use std::fs::{self, File};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use template_bundle::error::IoContext;
 use template_bundle::{Error, Result};
 
+use crate::lock::is_named;
 use crate::node;
 
 const LOCK: &str = "lock";
 const PREFIX: &str = "scratch-";
-
-/// How long between two looks at a lock that somebody holds.
-const PATIENCE: Duration = Duration::from_millis(100);
-
-/// A lock file that vanishes with its holder, or with the next sweep.
-#[derive(Debug)]
-pub struct Lock {
-    path: PathBuf,
-    held: Flock<File>,
-}
-
-impl Lock {
-    /// Waits for it. `waiting` is called now and then, and may end it.
-    pub(crate) fn wait(path: &Path, waiting: &mut dyn FnMut() -> Result<()>) -> Result<Lock> {
-        let mut file = None;
-        loop {
-            let lock = match file.take() {
-                Some(file) => file,
-                None => File::options()
-                    .create(true)
-                    .truncate(false)
-                    .write(true)
-                    .mode(0o600)
-                    .open(path)
-                    .doing("locking", path)?,
-            };
-            match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
-                // else the one before has removed it after we opened it
-                Ok(held) if is_named(&held, path)? => return Ok(Lock { path: path.to_path_buf(), held }),
-                Ok(_) => {}
-                Err((lock, Errno::EWOULDBLOCK)) => {
-                    waiting()?;
-                    std::thread::sleep(PATIENCE);
-                    file = Some(lock);
-                }
-                Err((_, e)) => return Err(Error::io("locking", path, e)),
-            }
-        }
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        if is_named(&self.held, &self.path).unwrap_or(false) {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Whether a lock file still is what is at its path.
-fn is_named(file: &File, path: &Path) -> Result<bool> {
-    let ours = file.metadata().doing("reading", path)?;
-    Ok(fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (ours.dev(), ours.ino())))
-}
 
 /// A directory that vanishes with its owner.
 pub struct Scratch {
@@ -126,46 +71,65 @@ fn remove(dir: &Path, lock: &Path) {
     let _ = fs::remove_file(lock);
 }
 
-/// Removes what dead processes have left.
-pub(crate) fn sweep(tmp: &Path) -> Result<()> {
+/// What a dead process has left: a lock that was free until we took it, and perhaps the directory it stands for.
+pub(crate) struct Dead {
+    lock: PathBuf,
+    _held: Flock<File>,
+}
+
+impl Dead {
+    /// The directory.
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.lock.with_extension("")
+    }
+
+    pub(crate) fn remove(self) {
+        log::info!("removing '{}', left by a process that died", self.dir().display());
+        remove(&self.dir(), &self.lock);
+    }
+}
+
+/// Finds what dead processes have left.
+pub(crate) fn dead(tmp: &Path) -> Result<Vec<Dead>> {
+    let mut out = Vec::new();
     for entry in fs::read_dir(tmp).doing("reading", tmp)? {
         let lock = entry.doing("reading", tmp)?.path();
         if lock.extension().is_none_or(|e| e != LOCK) {
             continue;
         }
         let Ok(file) = File::open(&lock) else { continue };
-        if let Ok(_held) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            log::info!("removing '{}', left by a process that died", lock.with_extension("").display());
-            remove(&lock.with_extension(""), &lock);
+        if let Ok(held) = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+            && is_named(&held, &lock)?
+        {
+            out.push(Dead { lock, _held: held });
         }
     }
+    Ok(out)
+}
+
+/// Removes what dead processes have left.
+pub(crate) fn sweep(tmp: &Path) -> Result<()> {
+    dead(tmp)?.into_iter().for_each(Dead::remove);
     Ok(())
+}
+
+/// Small files below tmp that were being written when the machine or their writer died. They have no lock, so nobody
+/// may be writing any while this is asked.
+pub(crate) fn unlocked(tmp: &Path) -> Result<Vec<PathBuf>> {
+    let mut out = Vec::new();
+    for entry in fs::read_dir(tmp).doing("reading", tmp)? {
+        let entry = entry.doing("reading", tmp)?;
+        let is_file = entry.file_type().doing("reading", entry.path())?.is_file();
+        if is_file && entry.path().extension().is_none_or(|e| e != LOCK) {
+            out.push(entry.path());
+        }
+    }
+    Ok(out)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_lock_is_held_by_one_and_leaves_nothing() {
-        let tmp = tempfile::tempdir().unwrap();
-        let path = tmp.path().join("import-x.lock");
-        let held = Lock::wait(&path, &mut || panic!("nobody has it")).unwrap();
-        let mut looks = 0;
-        let mut impatient = || {
-            looks += 1;
-            if looks < 3 { Ok(()) } else { Err(Error::usage("enough")) }
-        };
-        assert_eq!(Lock::wait(&path, &mut impatient).unwrap_err().message, "enough");
-        sweep(tmp.path()).unwrap();
-        assert!(path.exists(), "a sweep leaves what is held");
-        drop(held);
-        assert!(!path.exists());
-        // left by one that was killed
-        fs::write(&path, "").unwrap();
-        sweep(tmp.path()).unwrap();
-        assert!(!path.exists());
-    }
 
     #[test]
     fn sweep_removes_what_is_not_held() {

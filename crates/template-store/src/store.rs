@@ -1,63 +1,40 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) The isar-template authors
-//! # Opening the store and finding templates in it
+//! # Opening the store and reading its trees
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use template_bundle::error::IoContext;
-use template_bundle::manifest::{Component, Part, TemplateManifest, Tree};
-use template_bundle::names;
+use template_bundle::manifest::{Component, Part, Tree};
 use template_bundle::toc::{Entry, Toc};
 use template_bundle::{Digest, Error, Kind, Result};
 
+use crate::files::{list_dir, make_dirs, write_file};
+use crate::lock::{Lock, Mode};
 use crate::scratch;
 
 /// The layout that is written and read.
 const FORMAT: &str = "isar-template store 0\n";
 
 /// What a store consists of, and who may enter it: trees hold files of all users, and setuid ones.
-const DIRECTORIES: [(&str, u32); 5] =
-    [("templates", 0o755), ("refs", 0o755), ("trees", 0o700), ("objects", 0o700), ("tmp", 0o700)];
+const DIRECTORIES: [(&str, u32); 6] = [
+    ("templates", 0o755),
+    ("refs", 0o755),
+    ("roots", 0o755),
+    ("trees", 0o700),
+    ("objects", 0o700),
+    ("tmp", 0o700),
+];
+
+/// The lock between those who add to the store, which several may do at once, and the one who removes from it.
+const GATE: &str = "gate.lock";
 
 /// A store on disk.
 pub struct Store {
     path: PathBuf,
-}
-
-/// What is noted about an imported template.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Record {
-    /// Version of this document.
-    pub version: u32,
-    /// Digest of the image index.
-    pub digest: Digest,
-    /// As whom the signer is trusted.
-    pub signer: String,
-    /// Fingerprint of the signing key.
-    pub fingerprint: String,
-    /// When it was imported, RFC 3339.
-    pub imported: String,
-}
-
-/// A template in the store.
-#[derive(Debug, Clone)]
-pub struct Stored {
-    /// What was noted at import.
-    pub record: Record,
-    /// The template manifest.
-    pub manifest: TemplateManifest,
-}
-
-impl Stored {
-    /// `NAME:VERSION`.
-    pub fn reference(&self) -> String {
-        format!("{}:{}", self.manifest.name, self.manifest.template_version)
-    }
 }
 
 /// The store holds other users' and setuid files: it is made and read by root alone.
@@ -90,7 +67,9 @@ impl Store {
         }
         let format = path.join("format");
         if !format.exists() {
-            write_file(&path.join("tmp"), &format, FORMAT.as_bytes())?;
+            let store = Store { path: path.to_path_buf() };
+            let _adding = store.lock_adding(&mut || Ok(()))?;
+            write_file(&store.tmp(), &format, FORMAT.as_bytes())?;
         }
         Store::open(path)
     }
@@ -131,6 +110,14 @@ impl Store {
         self.path.join("tmp")
     }
 
+    pub(crate) fn refs(&self) -> PathBuf {
+        self.path.join("refs")
+    }
+
+    pub(crate) fn roots(&self) -> PathBuf {
+        self.path.join("roots")
+    }
+
     pub(crate) fn template_dir(&self, digest: &Digest) -> PathBuf {
         self.path.join("templates").join(digest.hex())
     }
@@ -160,96 +147,25 @@ impl Store {
         &self,
         digest: &Digest,
         waiting: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<scratch::Lock> {
-        scratch::Lock::wait(&self.tmp().join(format!("import-{}.lock", digest.hex())), waiting)
+    ) -> Result<Lock> {
+        let path = self.tmp().join(format!("import-{}.lock", digest.hex()));
+        Lock::wait(&path, Mode::Exclusive, waiting)
     }
 
-    /// Gives a template its name.
-    pub(crate) fn set_ref(&self, manifest: &TemplateManifest, digest: &Digest) -> Result<()> {
-        let refs = self.path.join("refs");
-        let dir = refs.join(&manifest.name);
-        make_dirs(&dir)?;
-        sync_dir(&refs)?;
-        write_file(&self.tmp(), &dir.join(&manifest.template_version), format!("{digest}\n").as_bytes())
+    /// Waits until nothing is being removed. As long as the lock is held, nothing will be: what an import found in the
+    /// store, or has named there, is still there when the template gets its name.
+    pub(crate) fn lock_adding(&self, waiting: &mut dyn FnMut() -> Result<()>) -> Result<Lock> {
+        Lock::wait(&self.tmp().join(GATE), Mode::Shared, waiting)
     }
 
-    /// What a name and version mean at present.
-    pub fn get_ref(&self, name: &str, version: &str) -> Result<Option<Digest>> {
-        let path = self.path.join("refs").join(name).join(version);
-        match fs::read_to_string(&path) {
-            Ok(text) => text.trim().parse().map(Some).map_err(|_| {
-                Error::damaged(format!("store: '{}' holds no digest", path.display()))
-                    .hint("the store is damaged: remove this file, and import the bundle again")
-            }),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(Error::io("reading", path, e)),
-        }
+    /// Waits until nothing is being added.
+    pub(crate) fn lock_removing(&self, waiting: &mut dyn FnMut() -> Result<()>) -> Result<Lock> {
+        Lock::wait(&self.tmp().join(GATE), Mode::Exclusive, waiting)
     }
 
-    /// Reads a template by its digest.
-    pub fn get(&self, digest: &Digest) -> Result<Option<Stored>> {
-        let dir = self.template_dir(digest);
-        let read = |name: &str| fs::read(dir.join(name));
-        let record = match read("record.json") {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(Error::io("reading", dir, e)),
-        };
-        let record: Record = serde_json::from_slice(&record)
-            .map_err(|e| Error::damaged(format!("store: {}: {e}", dir.display())))?;
-        let bytes = read("manifest.json").map_err(|e| self.unreadable(&dir.join("manifest.json"), e))?;
-        let manifest =
-            TemplateManifest::parse(&bytes).map_err(|e| e.within(format!("store: {}", dir.display())))?;
-        Ok(Some(Stored { record, manifest }))
-    }
-
-    /// Finds `NAME`, `NAME:VERSION`, or `sha256:…`; the newest version when none is given.
-    pub fn find(&self, reference: &str) -> Result<Stored> {
-        let missing = |what: String| {
-            let all: Vec<String> = self.list().unwrap_or_default().iter().map(Stored::reference).collect();
-            let hint = if all.is_empty() {
-                "the store is empty: import a bundle first".to_string()
-            } else {
-                format!("it has {}", all.join(", "))
-            };
-            Error::new(Kind::NotFound, format!("{what} is not in store '{}'", self.path.display())).hint(hint)
-        };
-        if reference.starts_with("sha256:") {
-            let digest: Digest = reference.parse()?;
-            return self.get(&digest)?.ok_or_else(|| missing(format!("template {digest}")));
-        }
-        let (name, version) = names::parse_reference(reference)?;
-        let version = match version {
-            Some(version) => version.to_string(),
-            None => self.versions(name)?.pop().ok_or_else(|| missing(format!("template '{name}'")))?,
-        };
-        let digest =
-            self.get_ref(name, &version)?.ok_or_else(|| missing(format!("template '{name}:{version}'")))?;
-        self.get(&digest)?.ok_or_else(|| missing(format!("template '{name}:{version}' ({digest})")))
-    }
-
-    /// Versions of a name, oldest first.
-    fn versions(&self, name: &str) -> Result<Vec<String>> {
-        let mut versions = list_dir(&self.path.join("refs").join(name))?;
-        versions.sort_by(|a, b| names::compare_versions(a, b));
-        Ok(versions)
-    }
-
-    /// All named templates, by name and version.
-    pub fn list(&self) -> Result<Vec<Stored>> {
-        let mut out = Vec::new();
-        let mut all = list_dir(&self.path.join("refs"))?;
-        all.sort();
-        for name in all {
-            for version in self.versions(&name)? {
-                if let Some(digest) = self.get_ref(&name, &version)?
-                    && let Some(stored) = self.get(&digest)?
-                {
-                    out.push(stored);
-                }
-            }
-        }
-        Ok(out)
+    /// The lock of those who read the trees of a template.
+    pub(crate) fn use_lock(&self, digest: &Digest) -> PathBuf {
+        self.tmp().join(format!("use-{}.lock", digest.hex()))
     }
 
     /// The pristine tree. It serves as a lower directory of overlays and must never be written to.
@@ -291,7 +207,7 @@ impl Store {
             && fs::read(dir.join("toc")).is_ok_and(|bytes| Digest::of(&bytes) == tree.toc_digest)
     }
 
-    fn unreadable(&self, path: &Path, e: io::Error) -> Error {
+    pub(crate) fn unreadable(&self, path: &Path, e: io::Error) -> Error {
         match e.kind() {
             io::ErrorKind::PermissionDenied => {
                 Error::new(Kind::Privilege, format!("reading '{}': {e}", path.display()))
@@ -325,11 +241,6 @@ impl Store {
     }
 }
 
-/// Makes a directory and those above it, for others to enter and not to write to, whatever the umask.
-pub(crate) fn make_dirs(path: &Path) -> Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(path).doing("creating", path)
-}
-
 /// The store must be as closed as it was made: setuid files and files of other users are in it.
 fn check_dir(dir: &Path, mode: u32) -> Result<()> {
     let meta = fs::symlink_metadata(dir).doing("reading", dir)?;
@@ -356,32 +267,4 @@ fn refuse_foreign(path: &Path) -> Result<()> {
         ))
         .hint("give an empty directory, or one that does not exist, with --store")),
     }
-}
-
-fn list_dir(dir: &Path) -> Result<Vec<String>> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
-        Err(e) => return Err(Error::io("reading", dir, e)),
-    };
-    let mut out = Vec::new();
-    for entry in entries {
-        out.push(entry.doing("reading", dir)?.file_name().to_string_lossy().into_owned());
-    }
-    Ok(out)
-}
-
-/// Writes a small file: aside, synced, renamed.
-pub(crate) fn write_file(tmp: &Path, path: &Path, content: &[u8]) -> Result<()> {
-    let mut temp = tempfile::NamedTempFile::new_in(tmp).doing("creating", tmp)?;
-    temp.write_all(content).doing("writing", path)?;
-    temp.as_file().set_permissions(fs::Permissions::from_mode(0o644)).doing("writing", path)?;
-    temp.as_file().sync_all().doing("writing", path)?;
-    temp.persist(path).map_err(|e| Error::io("writing", path, e.error))?;
-    sync_dir(path.parent().unwrap_or(Path::new("/")))
-}
-
-/// Makes the names in a directory durable.
-pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
-    File::open(dir).and_then(|d| d.sync_all()).doing("syncing", dir)
 }

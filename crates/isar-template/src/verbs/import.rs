@@ -3,11 +3,13 @@
 //! # import: take a bundle into the store
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 
+use crate::chain::{self, Link};
 use crate::cli::{Cli, Trust};
 use crate::progress::Progress;
 use crate::{output, source};
@@ -23,6 +25,9 @@ Example:
 pub struct ImportOpts {
     #[command(flatten)]
     trust: Trust,
+    /// Keep the template as long as this file exists, whatever gc is told; it has to exist
+    #[arg(long, value_name = "FILE")]
+    gc_root: Option<PathBuf>,
     /// The bundle
     bundle: String,
 }
@@ -30,25 +35,30 @@ pub struct ImportOpts {
 /// Runs the verb.
 pub fn run(cli: &Cli, opts: &ImportOpts) -> Result<u8> {
     let progress = Progress::new(&cli.global, "import");
-    let (store, imported) = source::import(cli, &opts.bundle, &opts.trust, &progress)?;
+    let (store, imported) =
+        source::import(cli, &opts.bundle, &opts.trust, opts.gc_root.as_deref(), &progress)?;
     progress.finish();
     let (record, accepted) = (&imported.stored.record, &imported.accepted);
     let manifest = &imported.stored.manifest;
+    let chain: Vec<Link> = imported.ancestors.iter().map(Link::from).collect();
     let fields = json!({
         "name": manifest.name,
         "templateVersion": manifest.template_version,
         "digest": record.digest,
         "signer": accepted.identity,
         "fingerprint": accepted.fingerprint,
+        "chain": chain::to_json(&chain),
         "nothingToDo": imported.present,
         "replaced": imported.replaced,
         "bytesWritten": imported.bytes_written,
         "bytesShared": imported.bytes_shared,
+        "gcRoot": opts.gc_root.as_ref().map(|file| file.to_string_lossy()),
         "store": store.path().to_string_lossy(),
     });
     output::result(cli, fields, |out| {
         let _ = writeln!(out, "{} {}", imported.stored.reference(), record.digest);
         let _ = writeln!(out, "good signature by '{}' with {}", accepted.identity, accepted.fingerprint);
+        chain::to_text(&chain, out);
         if imported.present {
             let _ = writeln!(out, "nothing to do: it is in the store already");
         } else {

@@ -11,6 +11,7 @@ use template_bundle::Digest;
 use template_bundle::bundle::Bundle;
 use template_bundle::manifest::TemplateManifest;
 
+use crate::chain::{self, Link};
 use crate::cli::{Cli, Trust};
 use crate::{output, source};
 
@@ -46,7 +47,8 @@ pub fn run(cli: &Cli, opts: &InspectOpts) -> Result<u8> {
             n => format!("{n} signature(s), NOT VERIFIED"),
         };
         let extra = json!({ "verified": false, "signatures": bundle.signatures.len(), "signer": null });
-        return show(cli, opts, &bundle.manifest, &bundle.digest, &signed, extra);
+        let chain: Vec<Link> = bundle.ancestors().map(Link::from).collect();
+        return show(cli, opts, &bundle.manifest, &bundle.digest, &signed, &chain, extra);
     }
     let stored = source::find_stored(&source::open_store(cli, &opts.what)?, &opts.what)?;
     opts.trust.check_stored(&stored)?;
@@ -56,7 +58,8 @@ pub fn run(cli: &Cli, opts: &InspectOpts) -> Result<u8> {
     let extra = json!({
         "verified": true, "signer": record.signer, "fingerprint": record.fingerprint, "imported": record.imported,
     });
-    show(cli, opts, &stored.manifest, &record.digest, &signed, extra)
+    let chain: Vec<Link> = record.ancestors.iter().map(Link::from).collect();
+    show(cli, opts, &stored.manifest, &record.digest, &signed, &chain, extra)
 }
 
 /// A bundle whose documents are what the signer meant.
@@ -68,7 +71,8 @@ fn verified(cli: &Cli, opts: &InspectOpts) -> Result<u8> {
         "verified": true, "signatures": bundle.signatures.len(),
         "signer": accepted.identity, "fingerprint": accepted.fingerprint,
     });
-    show(cli, opts, &bundle.manifest, &bundle.digest, &signed, extra)
+    let chain: Vec<Link> = bundle.ancestors().map(Link::from).collect();
+    show(cli, opts, &bundle.manifest, &bundle.digest, &signed, &chain, extra)
 }
 
 fn show(
@@ -77,12 +81,14 @@ fn show(
     manifest: &TemplateManifest,
     digest: &Digest,
     signed: &str,
+    chain: &[Link],
     extra: Value,
 ) -> Result<u8> {
     let mut fields = json!({
         "name": manifest.name,
         "templateVersion": manifest.template_version,
         "digest": digest,
+        "chain": chain::to_json(chain),
         "manifest": manifest,
     });
     if let (Value::Object(fields), Value::Object(extra)) = (&mut fields, extra) {
@@ -108,6 +114,7 @@ fn show(
             format!("{}, {built} of them self-built", manifest.packages.len()),
         ]);
         output::table(out, &rows);
+        chain::to_text(chain, out);
         let _ = writeln!(out);
         let mut rows = vec![["component", "entries", "unpacked", "packed"].map(String::from).to_vec()];
         for c in &manifest.components {

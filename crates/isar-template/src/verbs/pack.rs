@@ -5,20 +5,24 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use serde_json::json;
+use template_bundle::Error;
 use template_bundle::frames::Compression;
 use template_bundle::pack::{Input, pack};
 
-use crate::cli::Cli;
-use crate::output;
+use crate::cli::{Cli, Trust};
 use crate::progress::Progress;
+use crate::{output, source};
 
 /// Pack a root filesystem, build chroots and more into a bundle
 ///
 /// Reads the components and writes an OCI image layout at --output, which must not exist; nothing is there until all
 /// is complete. Reading a root filesystem whole needs root, nothing else does. The same input gives the same digest.
+///
+/// With --parent the template says which one it was made from, and its bundle carries the documents and signatures of
+/// that one and of its ancestors. The trust options are for a parent that is a bundle.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -37,6 +41,9 @@ pub struct PackOpts {
     /// Anchors that the layer recorded (JSON)
     #[arg(long, value_name = "FILE")]
     anchors: Option<PathBuf>,
+    /// The template that this one was made from: NAME[:VERSION] or sha256:… of the store, or a bundle
+    #[arg(long, value_name = "TEMPLATE|BUNDLE")]
+    parent: Option<String>,
     /// Sign with this key: a private key, or a public key whose private half ssh-agent or a token holds
     #[arg(long, value_name = "KEY")]
     sign: Option<PathBuf>,
@@ -46,6 +53,8 @@ pub struct PackOpts {
     /// Where the bundle goes: a directory, or one tar when the name ends in .tar
     #[arg(long, value_name = "DIR|FILE.tar")]
     output: PathBuf,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -64,11 +73,22 @@ fn parse_component(text: &str) -> Result<(String, PathBuf), String> {
 /// Runs the verb.
 pub fn run(cli: &Cli, opts: &PackOpts) -> Result<u8> {
     let progress = Progress::new(&cli.global, "pack");
+    let parents = match &opts.parent {
+        Some(parent) => source::evidence(cli, parent, &opts.trust)
+            .with_context(|| format!("--parent '{}'", parent.escape_debug()))?,
+        None if opts.trust.is_given() => {
+            return Err(Error::usage("options of trust are for the parent, and there is no --parent")
+                .hint("give --parent TEMPLATE|BUNDLE, or leave them out")
+                .into());
+        }
+        None => vec![],
+    };
     let input = Input {
         name: opts.name.clone(),
         version: opts.version.clone(),
         components: opts.components.clone(),
         anchors: opts.anchors.clone(),
+        parents,
         key: opts.sign.clone(),
         compression: match opts.compression {
             CompressionArg::Zstd => Compression::Zstd,
@@ -94,6 +114,9 @@ pub fn run(cli: &Cli, opts: &PackOpts) -> Result<u8> {
         "name": opts.name,
         "templateVersion": opts.version,
         "digest": packed.digest,
+        "parent": packed.manifest.parent.as_ref().map(|parent| json!({
+            "name": parent.name, "templateVersion": parent.version, "digest": parent.digest,
+        })),
         "signed": packed.signed,
         "output": opts.output.to_string_lossy(),
         "warnings": packed.warnings,
@@ -103,6 +126,9 @@ pub fn run(cli: &Cli, opts: &PackOpts) -> Result<u8> {
     });
     output::result(cli, fields, |out| {
         let _ = writeln!(out, "{}:{} {}", opts.name, opts.version, packed.digest);
+        if let Some(parent) = &packed.manifest.parent {
+            let _ = writeln!(out, "made from {}:{} {}", parent.name, parent.version, parent.digest);
+        }
         let mut rows = vec![["component", "entries", "unpacked", "packed"].map(String::from).to_vec()];
         for (name, entries, raw, size) in &components {
             rows.push(vec![name.clone(), entries.to_string(), output::size(*raw), output::size(*size)]);

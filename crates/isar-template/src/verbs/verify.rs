@@ -10,6 +10,7 @@ use serde_json::json;
 use template_bundle::pack::Progress as _;
 use template_bundle::signature::Accepted;
 
+use crate::chain::{self, Link};
 use crate::cli::{Cli, Trust};
 use crate::progress::Progress;
 use crate::{output, source};
@@ -38,17 +39,20 @@ pub fn run(cli: &Cli, opts: &VerifyOpts) -> Result<u8> {
     progress.finish();
     let manifest = &bundle.manifest;
     let Accepted { identity, fingerprint } = bundle.accepted()?;
+    let chain: Vec<Link> = bundle.ancestors().map(Link::from).collect();
     let fields = json!({
         "name": manifest.name,
         "templateVersion": manifest.template_version,
         "digest": bundle.digest,
         "signer": identity,
         "fingerprint": fingerprint,
+        "chain": chain::to_json(&chain),
     });
     output::result(cli, fields, |out| {
         let _ = writeln!(out, "{}:{} {}", manifest.name, manifest.template_version, bundle.digest);
         let _ =
             writeln!(out, "good signature by '{identity}' with {fingerprint}; all contents are as signed");
+        chain::to_text(&chain, out);
     })?;
     Ok(0)
 }

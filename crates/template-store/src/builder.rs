@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # Building trees of verified contents
+//!
+//! Files that the store has are linked, others are written.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use nix::errno::Errno;
+use template_bundle::digest::Hasher;
+use template_bundle::error::IoContext;
+use template_bundle::toc::{Entry, Node};
+use template_bundle::tree::Sink;
+use template_bundle::{Digest, Error, Kind, Result};
+
+use crate::node;
+use crate::store::Store;
+
+/// The key of the inode that an entry needs.
+fn object_key(entry: &Entry) -> Option<Digest> {
+    let Node::File { digest, .. } = &entry.node else { return None };
+    let mut hasher = Hasher::default();
+    hasher.update(
+        format!(
+            "{digest} {:o} {} {} {}.{:09}",
+            entry.mode, entry.uid, entry.gid, entry.mtime.0, entry.mtime.1
+        )
+        .as_bytes(),
+    );
+    for (name, value) in &entry.xattrs {
+        // lengths keep names and values apart
+        hasher.update(format!(" {} {} ", name.0.len(), value.0.len()).as_bytes());
+        hasher.update(&name.0);
+        hasher.update(&value.0);
+    }
+    Some(hasher.finish())
+}
+
+/// Builds the files of a tree from verified contents.
+pub(crate) struct Builder<'a> {
+    store: &'a Store,
+    root: &'a Path,
+    /// Files of the trees before this one, which have no names as objects yet.
+    made: &'a HashMap<Digest, PathBuf>,
+    state: Mutex<State>,
+}
+
+/// What was built.
+#[derive(Default)]
+pub(crate) struct State {
+    /// Large files that are being written.
+    open: HashMap<usize, File>,
+    /// Keys that this tree has used: an inode serves one path of a tree.
+    used: HashSet<Digest>,
+    /// Files that will be objects.
+    pub(crate) new: Vec<(Digest, PathBuf)>,
+    pub(crate) written: u64,
+    pub(crate) shared: u64,
+}
+
+impl<'a> Builder<'a> {
+    pub(crate) fn new(store: &'a Store, root: &'a Path, made: &'a HashMap<Digest, PathBuf>) -> Self {
+        Builder { store, root, made, state: Mutex::default() }
+    }
+
+    /// What was built, when all contents came by.
+    pub(crate) fn finish(self) -> State {
+        self.state.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Claims the key of an entry for this tree; none if another path has it.
+    fn claim(&self, entry: &Entry) -> Option<Digest> {
+        object_key(entry).filter(|key| self.state().used.insert(*key))
+    }
+
+    /// Links a file that the store or an earlier tree has.
+    fn link(&self, key: &Digest, path: &Path, entry: &Entry) -> Result<bool> {
+        for source in [Some(&self.store.object(key)), self.made.get(key)].into_iter().flatten() {
+            match fs::hard_link(source, path) {
+                Ok(()) => {
+                    self.state().shared += entry.size();
+                    return Ok(true);
+                }
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                // an inode has a limited number of links
+                Err(e) if e.raw_os_error() == Some(Errno::EMLINK as i32) => {}
+                Err(e) => return Err(Error::io("linking", path, e)),
+            }
+        }
+        Ok(false)
+    }
+
+    fn complete(&self, path: PathBuf, entry: &Entry, key: Option<Digest>) -> Result<()> {
+        node::set_metadata(&path, entry)?;
+        let mut state = self.state();
+        state.written += entry.size();
+        if let Some(key) = key {
+            state.new.push((key, path));
+        }
+        Ok(())
+    }
+}
+
+impl Sink for Builder<'_> {
+    fn file(&self, _: usize, entry: &Entry, content: &[u8]) -> Result<()> {
+        let path = node::path(self.root, entry);
+        let key = self.claim(entry);
+        if let Some(key) = &key
+            && self.link(key, &path, entry)?
+        {
+            return Ok(());
+        }
+        let file = node::make_file(&path)?;
+        if matches!(&entry.node, Node::File { holes, .. } if !holes.is_empty()) {
+            file.set_len(entry.size()).doing("writing", &path)?;
+        }
+        node::write_part(&file, &path, entry, 0, content)?;
+        self.complete(path, entry, key)
+    }
+
+    fn part(&self, index: usize, entry: &Entry, offset: u64, content: &[u8]) -> Result<()> {
+        let path = node::path(self.root, entry);
+        if offset == 0 {
+            let file = node::make_file(&path)?;
+            file.set_len(entry.size()).doing("writing", &path)?;
+            self.state().open.insert(index, file);
+        }
+        let state = self.state();
+        let file = state.open.get(&index).ok_or_else(|| {
+            Error::new(Kind::Internal, format!("part of '{}' out of order", entry.path.display()))
+        })?;
+        node::write_part(file, &path, entry, offset, content)
+    }
+
+    fn end(&self, index: usize, entry: &Entry) -> Result<()> {
+        self.state().open.remove(&index);
+        let path = node::path(self.root, entry);
+        let key = self.claim(entry);
+        if let Some(key) = &key {
+            // what was written serves where there is nothing to link, so it goes last
+            let linked = path.with_file_name(format!(".wh.{}", key.hex()));
+            if self.link(key, &linked, entry)? {
+                return fs::rename(&linked, &path).doing("linking", &path);
+            }
+        }
+        self.complete(path, entry, key)
+    }
+}
