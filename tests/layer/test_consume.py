@@ -10,7 +10,7 @@ import pytest
 from imagetemplate import consume, helper
 
 DIGEST = "sha256:" + "1" * 64
-SIGNED = {"signer": "platform@example.org", "fingerprint": "SHA256:abc"}
+SIGNED = {"signer": "platform@example.org", "fingerprint": "SHA256:abc", "chain": []}
 COMPONENTS = [{"name": "rootfs"}, {"name": "isar-apt"}]
 ISAR = (
     "rootfs_install_pkgs_update rootfs_install_resolvconf rootfs_import_package_cache "

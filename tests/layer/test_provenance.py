@@ -16,6 +16,7 @@ RECORD = {
     "digest": DIGEST,
     "signer": "platform@example.org",
     "fingerprint": "SHA256:abc",
+    "chain": [],
     "manifest": {"name": "platform", "templateVersion": "1.0"},
 }
 ACTIONS = [
@@ -103,9 +104,9 @@ def test_an_image_that_changes_nothing_says_so_too(image):
 
 
 def test_a_derived_template_has_parents(image):
-    grand = {"name": "base", "templateVersion": "0.9", "digest": OTHER}
-    manifest = {**RECORD["manifest"], "parent": {**grand, "name": "middle", "parent": grand}}
-    document = provenance.describe(image, {**RECORD, "manifest": manifest}, {"helper": "h", "actions": []})
+    parent = {"name": "base", "templateVersion": "0.9", "digest": OTHER, "signer": "base", "fingerprint": "SHA256:x"}
+    record = {**RECORD, "chain": [{**parent, "name": "middle"}, parent]}
+    document = provenance.describe(image, record, {"helper": "h", "actions": []})
     schemas.check("provenance-v1", document)
     assert [parent["name"] for parent in document["template"]["parents"]] == ["middle", "base"]
 

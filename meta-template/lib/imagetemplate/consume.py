@@ -77,30 +77,31 @@ def import_bundle(d, location, progress=None):
 
     Returns what to tell about it, and warnings.
     """
-    revoked = d.getVar("TEMPLATE_REVOKED_KEYS")
+    path = d.getVar("TEMPLATE_IMPORTED")
     result = _run(
-        d,
-        "import",
-        "--allowed-signers", d.getVar("TEMPLATE_ALLOWED_SIGNERS"),
-        "--identity", d.getVar("TEMPLATE_IDENTITY"),
-        "--digest", d.getVar("TEMPLATE_PIN"),
-        *(("--revocation", revoked) if revoked else ()),
-        location,
+        d, "import", *verified.trust_options(d), "--gc-root", _make_root(path), location,
         progress=progress,
     )  # fmt: skip
     template = f"{result['name']}:{result['templateVersion']}"
     manifest = _run(d, "inspect", result["digest"])["manifest"]
     _check_fits(d, template, manifest)
     # by digest, as another release of the same version may get into a shared store
-    record = {key: result[key] for key in ("digest", "signer", "fingerprint")}
+    record = {key: result[key] for key in ("digest", "signer", "fingerprint", "chain")}
     record["manifest"] = manifest
-    path = d.getVar("TEMPLATE_IMPORTED")
-    os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(f"{path}.new", "w", encoding="utf-8") as file:
         json.dump(record, file)
     os.replace(f"{path}.new", path)
     told = f"building on the template {template}, signed by {d.getVar('TEMPLATE_IDENTITY')}"
     return told, _differing_settings(d, template, manifest)
+
+
+def _make_root(path):
+    """A file that keeps what was imported from being removed from the store, as long as it is there itself."""
+    root = f"{path}.root"
+    os.makedirs(os.path.dirname(root), exist_ok=True)
+    with open(root, "w", encoding="utf-8") as file:
+        file.write("This build directory uses a template: 'isar-template gc' keeps it while this file exists.\n")
+    return root
 
 
 def _check_fits(d, template, manifest):

@@ -60,7 +60,7 @@ def describe(d, record, transaction):
             "digest": record["digest"],
             "signer": record["signer"],
             "fingerprint": record["fingerprint"],
-            "parents": list(_parents(manifest)),
+            "parents": record["chain"],
         },
         "image": {
             "name": d.getVar("IMAGE_FULLNAME"),
@@ -77,12 +77,6 @@ def describe(d, record, transaction):
             "helper": transaction["helper"],
         },
     }
-
-
-def _parents(manifest):
-    """The templates that a template was itself built on, the nearest first."""
-    while manifest := manifest.get("parent"):
-        yield {key: manifest[key] for key in TEMPLATE_KEYS if key in manifest}
 
 
 def os_release(document):

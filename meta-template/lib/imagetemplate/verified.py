@@ -53,13 +53,18 @@ def trust_options(d):
         "--identity", d.getVar("TEMPLATE_IDENTITY"),
         "--digest", d.getVar("TEMPLATE_PIN"),
         *(("--revocation", revoked) if revoked else ()),
+        *(
+            word
+            for identity in (d.getVar("TEMPLATE_PARENT_IDENTITIES") or "").split()
+            for word in ("--parent-identity", identity)
+        ),
     ]  # fmt: skip
 
 
 def describe_trust(d):
     """A digest of all that decides whether the template is trusted: what was found holds as long as that."""
     digest = hashlib.sha256()
-    for name in ("TEMPLATE_PIN", "TEMPLATE_IDENTITY"):
+    for name in ("TEMPLATE_PIN", "TEMPLATE_IDENTITY", "TEMPLATE_PARENT_IDENTITIES"):
         digest.update(f"{d.getVar(name)}\0".encode())
     for name in ("TEMPLATE_ALLOWED_SIGNERS", "TEMPLATE_REVOKED_KEYS"):
         path = d.getVar(name)

@@ -26,7 +26,7 @@ do_unpack[noexec] = "1"
 # A bundle that has moved is the same one. What is trusted is a reason to verify again, and to build
 # nothing else: the layer keeps the hash of this task out of those that follow it.
 do_template_import[vardepsexclude] += "TEMPLATE_SOURCE"
-do_template_import[vardeps] += "TEMPLATE_PIN TEMPLATE_IDENTITY ${@' '.join(template_apt_settings(d))}"
+do_template_import[vardeps] += "TEMPLATE_PIN TEMPLATE_IDENTITY TEMPLATE_PARENT_IDENTITIES ${@' '.join(template_apt_settings(d))}"
 do_template_import[file-checksums] += "${TEMPLATE_LIB} ${TEMPLATE_ALLOWED_SIGNERS}:True \
     ${@d.getVar('TEMPLATE_REVOKED_KEYS') + ':True' if d.getVar('TEMPLATE_REVOKED_KEYS') else ''}"
 do_template_import[network] = "${TASK_USE_SUDO}"
