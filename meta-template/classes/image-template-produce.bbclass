@@ -25,7 +25,7 @@ python () {
     if (d.getVar('TEMPLATE_EXCLUDE') or '').strip():
         template_leave_out(d)
     if settings.consumes(d):
-        d.appendVar('ROOTFS_INSTALL_COMMAND', ' template_keep_rootfs')
+        d.appendVarFlag('do_rootfs_install', 'postfuncs', ' template_keep_rootfs')
         d.appendVarFlag('do_rootfs_install', 'root_cleandirs', ' ${TEMPLATE_SNAPSHOT}')
 }
 
@@ -38,10 +38,14 @@ def template_leave_out(d):
 # Of an image that is itself built on a template, bitbake keeps nothing that could be packed: it would
 # take longer than making it again.
 TEMPLATE_SNAPSHOT = "${WORKDIR}/template-snapshot"
-template_keep_rootfs[weight] = "50"
 template_keep_rootfs() {
-    sudo cp -a --reflink=auto '${ROOTFSDIR}/.' '${TEMPLATE_SNAPSHOT}'
-    sudo rm -rf '${TEMPLATE_SNAPSHOT}/var/cache/apt/archives'
+    # seen through a mount of its own, the tree has no other mounts in it, WORKDIR itself among them
+    sudo unshare --mount sh -ec '
+        mount --bind "$1" "$1"
+        cd "$1"
+        cp -a --reflink=auto . "$2"
+        rm -rf "$2/var/cache/apt/archives"
+    ' sh '${ROOTFSDIR}' '${TEMPLATE_SNAPSHOT}'
 }
 
 def template_describe(d, what):

@@ -49,8 +49,17 @@ def test_self_built_packages_are_found_in_the_sstate_of_their_recipe(tmp_path):
     sstate = folder / "sstate:my-recipe:amd64-isar:1:r0:amd64:10:abcdef_dpkg_build.tar.zst"
     subprocess.run(["zstd", "-q", plain, "-o", sstate], check=True)
 
+    # as bitbake has it of a mirror
+    linked = tmp_path / "linked"
+    sstate.rename(linked)
+    sstate.symlink_to(linked)
+    damaged = folder / "sstate:damaged:amd64-isar:1:r0:amd64:10:abcd99_dpkg_build.tar.zst"
+    damaged.write_text("no archive")
+
     packages = repository.parse_packages(PACKAGES.format(digest))
-    tasks = {"my-recipe:do_dpkg_build": "abcdef", "gone:do_dpkg_build": "123456"}
+    tasks = {
+        "my-recipe:do_dpkg_build": "abcdef", "gone:do_dpkg_build": "123456", "damaged:do_dpkg_build": "abcd99",
+    }  # fmt: skip
     assert anchors.collect_self_built(tasks, str(tmp_path), packages) == [
         {
             "package": "hello",

@@ -145,11 +145,19 @@ def collect_self_built(tasks, sstate_dir, repository):
 
 
 def _deb_digests(sstate):
-    zstd = subprocess.Popen(["zstd", "-dcq", sstate], stdout=subprocess.PIPE)
-    with zstd, tarfile.open(fileobj=zstd.stdout, mode="r|") as tar:
-        for member in tar:
-            if member.isreg() and member.name.endswith(".deb"):
-                yield layers.hash_file(tar.extractfile(member)).hexdigest()
+    """Digests of the packages in an object; none when it cannot be read, as if it were not there."""
+    # what came from a mirror is a link, which zstd would not follow
+    command = ["zstd", "-dcq", os.path.realpath(sstate)]
+    zstd = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        with zstd, tarfile.open(fileobj=zstd.stdout, mode="r|") as tar:
+            return [
+                layers.hash_file(tar.extractfile(member)).hexdigest()
+                for member in tar
+                if member.isreg() and member.name.endswith(".deb")
+            ]
+    except tarfile.TarError:
+        return []
 
 
 def inherit(collected, parent):

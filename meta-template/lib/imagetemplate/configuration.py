@@ -8,6 +8,8 @@ from . import anchor_check, anchors, bundle, layers, origin, settings, siggen, s
 
 # why a configuration cannot be built on its template, where others can
 UNFIT = "TEMPLATE_UNFIT"
+# the multiconfigs that cannot be built together with this one
+CONFLICTS = "TEMPLATE_CONFLICTS"
 
 
 class ConfigurationError(Exception):
@@ -23,6 +25,7 @@ def prepare(configurations, default, fetch):
     consuming = {multiconfig: d for multiconfig, d in configurations.items() if settings.consumes(d)}
     if not consuming:
         return
+    _find_conflicts(configurations)
     described = layers.describe_layers(default)
     pinned, differing = {}, {}
     for multiconfig, d in consuming.items():
@@ -40,6 +43,28 @@ def prepare(configurations, default, fetch):
     _add_mirrors(default, consuming.values())
     default.setVar(siggen.VARIABLE, siggen.encode(pinned))
     default.setVar("BB_SIGNATURE_HANDLER", siggen.install(default.getVar("BB_SIGNATURE_HANDLER")))
+
+
+def _find_conflicts(configurations):
+    """Note which configurations would work on other templates in the same folders.
+
+    Isar's folders of packages and their repository are those of a distribution and an architecture.
+    """
+    for multiconfig, d in configurations.items():
+        others = [
+            name or "default"
+            for name, other in configurations.items()
+            if _folders(other) == _folders(d) and _base(other) != _base(d)
+        ]
+        d.setVar(CONFLICTS, " ".join(others))
+
+
+def _folders(d):
+    return [d.getVar(name) for name in ("TMPDIR", "DISTRO", "DISTRO_ARCH")]
+
+
+def _base(d):
+    return d.getVar("TEMPLATE_PIN") if settings.consumes(d) else d.getVar("TEMPLATE_MODE")
 
 
 def _report(consuming, differing):
@@ -74,10 +99,17 @@ def begin_build(d, targets, fetch, warn):
         origin.write(d)
     if not settings.consumes(d):
         return
-    multiconfig = d.getVar("BB_CURRENT_MC") or ""
-    built = {target.split(":")[1] if target.startswith("mc:") else "" for target in targets}
+    multiconfig = d.getVar("BB_CURRENT_MC") or "default"
+    built = {target.split(":")[1] if target.startswith("mc:") else "default" for target in targets}
     if multiconfig not in built:
         return
+    conflicts = built & set((d.getVar(CONFLICTS) or "").split())
+    if conflicts:
+        raise ConfigurationError(
+            f"multiconfigs {multiconfig} and {' '.join(sorted(conflicts))} are built from different templates in "
+            f"one TMPDIR\nto build them together, give each one of its own in conf/multiconfig/{multiconfig}.conf: "
+            f'TMPDIR = "${{TOPDIR}}/tmp-{multiconfig}"'
+        )
     if d.getVar(UNFIT):
         raise ConfigurationError(d.getVar(UNFIT))
     with _errors_of(multiconfig):

@@ -171,7 +171,7 @@ def _stage_rootfs(d, tasks, path):
     # the object holds a tar of root's files, itself in a compressed tar
     helper.as_root(
         d, "bash", "-o", "pipefail", "-ec",
-        f"zstd -dcq {shlex.quote(sstate)} | tar -xOf - --wildcards '*rootfs.tar' "
+        f"zstd -dcq {shlex.quote(os.path.realpath(sstate))} | tar -xOf - --wildcards '*rootfs.tar' "
         f"| tar -C {shlex.quote(os.path.dirname(path))} -xpf - {flags}",
     )  # fmt: skip
     if not os.path.isdir(os.path.join(path, "etc")):
