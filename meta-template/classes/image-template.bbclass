@@ -29,12 +29,12 @@ python template_check_settings() {
     try:
         settings.check(d)
     except settings.SettingsError as error:
-        bb.fatal(settings.where(d) + str(error))
+        template_stop(settings.where(d) + str(error))
     if not d.getVar('BBMULTICONFIG'):
         try:
             configuration.prepare({'': d}, d, template_fetch)
         except configuration.ConfigurationError as error:
-            bb.fatal(str(error))
+            template_stop(str(error))
 }
 
 # after all configurations have been read, those of multiconfigs among them
@@ -48,8 +48,16 @@ python template_prepare_multiconfigs() {
         settings.check_multiconfigs(e.mcdata)
         configuration.prepare(e.mcdata, d, template_fetch)
     except (configuration.ConfigurationError, settings.SettingsError) as error:
-        bb.fatal(str(error))
+        template_stop(str(error))
 }
+
+def template_stop(message):
+    """bb.fatal for before parsing. There bitbake's client ends as soon as it knows that the server failed,
+    and drops messages that it has not read by then."""
+    import time
+    bb.error(message)
+    time.sleep(0.5)
+    raise bb.BBHandledException()
 
 def template_fetch(d):
     """Where the https bundle of a configuration is, after bitbake's fetcher has got it: mirrors,
