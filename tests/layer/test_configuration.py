@@ -85,7 +85,7 @@ def test_a_configuration_that_nobody_builds_may_differ(consuming):
     configuration.prepare({"": default, "fits": fits}, default, None)
     with pytest.raises(configuration.ConfigurationError, match="DISTRO"):
         configuration.begin_build(default, ["image:do_build"], None, None)
-    configuration.begin_build(default, ["mc:fits:image:do_build"], None, None)
+    configuration.begin_build(default, ["mc:fits:image:do_build", "image:do_build"], None, None)
 
 
 def test_warn_lets_it_be_built_and_tells(consuming):
@@ -148,3 +148,25 @@ def test_what_is_not_trusted_is_not_kept(trusting, monkeypatch):
 def test_an_https_bundle_is_fetched_first(trusting):
     trusting.setVar("TEMPLATE_SOURCE", "https://example.org/bundle.tar")
     assert verified.local_path(trusting, lambda d: "/downloads/bundle.tar") == "/downloads/bundle.tar"
+
+
+def test_multiconfigs_on_different_templates_need_a_tmpdir_each(consuming):
+    def make(name, **values):
+        return consuming(TMPDIR="/tmp", TEMPLATE_PIN="sha256:1", **{"BB_CURRENT_MC": name, **values})
+
+    off = Store(TEMPLATE_MODE="off", TMPDIR="/other", BB_SIGNATURE_HANDLER="OEBasicHash")
+    one, same = make("one"), make("same")
+    two, apart = make("two", TEMPLATE_PIN="sha256:2"), make("apart", TEMPLATE_PIN="sha256:2", TMPDIR="/tmp-two")
+    found = {"": off, "one": one, "same": same, "two": two, "apart": apart}
+    configuration.prepare(found, off, None)
+
+    def build(d, *names):
+        targets = [f"mc:{name}:image:do_build" for name in names] + ["image:do_build"] * len(names)
+        configuration.begin_build(d, targets, None, None)
+
+    for d in (one, same, apart):
+        build(d, "one", "same", "apart")
+    with pytest.raises(configuration.ConfigurationError, match="one and two are built from different") as caught:
+        build(one, "one", "two")
+    assert 'TMPDIR = "${TOPDIR}/tmp-one"' in str(caught.value)
+    build(two, "two")

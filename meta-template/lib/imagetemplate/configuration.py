@@ -100,7 +100,7 @@ def begin_build(d, targets, fetch, warn):
     if not settings.consumes(d):
         return
     multiconfig = d.getVar("BB_CURRENT_MC") or "default"
-    built = {target.split(":")[1] if target.startswith("mc:") else "default" for target in targets}
+    built = _multiconfigs_of(targets)
     if multiconfig not in built:
         return
     conflicts = built & set((d.getVar(CONFLICTS) or "").split())
@@ -118,6 +118,14 @@ def begin_build(d, targets, fetch, warn):
         if found:
             warn(anchor_check.describe(manifest, found))
         sstate.take(d, manifest, fetch)
+
+
+def _multiconfigs_of(targets):
+    """The multiconfigs that are built; bitbake names a target of one a second time, without it."""
+    named = [target.split(":", 2)[1:] for target in targets if target.startswith("mc:")]
+    again = [target for _, target in named]
+    plain = [target for target in targets if not target.startswith("mc:") and target not in again]
+    return {multiconfig for multiconfig, _ in named} | ({"default"} if plain else set())
 
 
 @contextlib.contextmanager
