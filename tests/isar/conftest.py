@@ -84,6 +84,14 @@ def bundle(producer):
 
 
 @pytest.fixture(scope="session")
+def second_bundle(producer, bundle):
+    """The next release of the platform, with the same in it."""
+    with producer.configured('TEMPLATE_VERSION = "1.1"'):
+        producer.build("isar-image-base")
+    return producer.deployed("template/platform-1.1.tar")
+
+
+@pytest.fixture(scope="session")
 def consume_settings(workspace):
     """Settings for a build on a bundle; by default what the platform's team would publish."""
 

@@ -3,6 +3,8 @@
 """A product on a template, compared with the same product by Isar alone."""
 
 import json
+import hashlib
+import json
 import os
 import re
 import subprocess
@@ -180,16 +182,27 @@ def test_whom_to_trust_is_verified_again_and_builds_nothing_again(consumer, work
     assert differing() == {"template-import:do_template_import"}
 
 
-def test_another_release_at_the_same_address_is_fetched(consumer):
-    def fetch(checksum, digest):
+def test_another_release_at_the_same_address_is_fetched(consumer, workspace, bundle, second_bundle):
+    """https through bitbake's fetcher, which finds both at a mirror."""
+    def fetch(path):
+        folder = os.path.join(workspace.path, f"mirror-{os.path.basename(path)}")
+        workspace.run(f"mkdir -p {folder} && ln -f {path} {folder}/platform.tar", check=True)
+        with open(path, "rb") as file:
+            checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        inspected = subprocess.run(
+            [workspace.helper, "--format", "json", "inspect", path], check=True, capture_output=True
+        )
         lines = consumer.signatures_with(
             'TEMPLATE_SOURCE = "https://example.org/platform.tar"\n'
-            f'TEMPLATE_SOURCE[sha256sum] = "{checksum * 64}"\nTEMPLATE_DIGEST = "sha256:{digest * 64}"',
+            f'PREMIRRORS = "https://.*/.* file://{folder}/"\n'
+            f'DL_DIR = "{folder}/downloads"\n'
+            f'TEMPLATE_SOURCE[sha256sum] = "{checksum}"\n'
+            f'TEMPLATE_DIGEST = "{json.loads(inspected.stdout)["digest"]}"',
             IMAGE,
         )  # fmt: skip
         return {line for line in lines if line.startswith("template-import:do_fetch:")}
 
-    assert len(fetch("1", "1") | fetch("1", "2") | fetch("2", "1")) == 3
+    assert len(fetch(bundle) | fetch(second_bundle)) == 2
 
 
 def test_the_sdk_of_a_product_is_built_as_ever(consumer, stock):

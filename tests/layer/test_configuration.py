@@ -152,7 +152,7 @@ def test_an_https_bundle_is_fetched_first(trusting):
 
 def test_multiconfigs_on_different_templates_need_a_tmpdir_each(consuming):
     def make(name, **values):
-        return consuming(TMPDIR="/tmp", TEMPLATE_PIN="sha256:1", **{"BB_CURRENT_MC": name, **values})
+        return consuming(**{"TMPDIR": "/tmp", "TEMPLATE_PIN": "sha256:1", "BB_CURRENT_MC": name, **values})
 
     off = Store(TEMPLATE_MODE="off", TMPDIR="/other", BB_SIGNATURE_HANDLER="OEBasicHash")
     one, same = make("one"), make("same")
