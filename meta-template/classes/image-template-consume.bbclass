@@ -137,26 +137,14 @@ template_return_resolvconf() {
 EOSUDO
 }
 
-# What is left of Isar's image_install_localepurge_install where the locales of the product are those of
-# the template: they are there, and localepurge came with the packages.
+# what is left of Isar's image_install_localepurge_install where the locales are those of the template
 template_purge_locales[weight] = "100"
-template_purge_locales() {
-    cat > '${WORKDIR}/locale.nopurge' <<EOF
-#USE_DPKG
-MANDELETE
-DONTBOTHERNEWLOCALE
-#SHOWFREEDSPACE
-#QUICKNDIRTYCALC
-#VERBOSE
-${@get_nopurge(d)}
-EOF
-    sudo -E -s <<'EOSUDO'
-        set -e
-        cat '${WORKDIR}/locale.nopurge' > '${ROOTFSDIR}/etc/locale.nopurge'
-        chroot '${ROOTFSDIR}' localepurge
-        chroot '${ROOTFSDIR}' apt-get purge --yes --auto-remove \
-            -o APT::AutoRemove::RecommendsImportant=false -o APT::AutoRemove::SuggestsImportant=false localepurge
-EOSUDO
+python template_purge_locales() {
+    from imagetemplate import helper, locales
+    try:
+        locales.purge(d, d.getVar('ROOTFSDIR'), get_nopurge(d))
+    except helper.HelperError as error:
+        bb.fatal(str(error))
 }
 
 template_reset_locales() {

@@ -27,6 +27,9 @@ python () {
     if settings.consumes(d):
         d.appendVarFlag('do_rootfs_install', 'postfuncs', ' template_keep_rootfs')
         d.appendVarFlag('do_rootfs_install', 'root_cleandirs', ' ${TEMPLATE_SNAPSHOT}')
+    components = (d.getVar('TEMPLATE_COMPONENTS') or '').split()
+    if 'initrd' in components and 'generate-initrd' in (d.getVar('ROOTFS_FEATURES') or '').split():
+        bb.build.addtask('do_template_pack', None, 'do_generate_initramfs', d)
 }
 
 def template_leave_out(d):
@@ -92,9 +95,3 @@ python do_template_pack() {
     bb.plain(report)
 }
 addtask template_pack after do_rootfs_install before do_build
-
-python () {
-    components = (d.getVar('TEMPLATE_COMPONENTS') or '').split()
-    if 'initrd' in components and 'generate-initrd' in (d.getVar('ROOTFS_FEATURES') or '').split():
-        bb.build.addtask('do_template_pack', None, 'do_generate_initramfs', d)
-}

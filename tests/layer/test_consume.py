@@ -8,6 +8,7 @@ import os
 import pytest
 
 from imagetemplate import consume, helper
+from imagetemplate import locales as localepurge
 
 DIGEST = "sha256:" + "1" * 64
 SIGNED = {"signer": "platform@example.org", "fingerprint": "SHA256:abc", "chain": []}
@@ -210,9 +211,9 @@ def test_locales_of_the_template_are_left_as_they_are(locales):
     ],
 )
 def test_other_locales_are_made_by_isar(locales, name, value):
-    assert consume.keeps_locales(locales, LOCALES)
+    assert localepurge.are_kept(locales, LOCALES)
     locales.values[name] = value
-    assert not consume.keeps_locales(locales, LOCALES)
+    assert not localepurge.are_kept(locales, LOCALES)
 
 
 def test_localepurge_comes_with_the_packages_and_is_no_change(locales, monkeypatch):
@@ -240,3 +241,13 @@ def test_a_prepared_tree_is_taken_once(imported, calls, monkeypatch, tmp_path):
     (prepared / "etc").rmdir()
     consume.take_rootfs(imported, str(prepared), "/root")
     assert calls[0][0] == "checkout"
+
+
+def test_localepurge_runs_and_goes(locales, monkeypatch):
+    made = []
+    monkeypatch.setattr(helper, "as_root", lambda d, *argv, text="": made.append((argv, text)) or "")
+    localepurge.purge(locales, "/root", "en\nen_US")
+    (configure, text), (run, _), (purge, _) = made
+    assert configure == ("tee", "/root/etc/locale.nopurge") and text.endswith("#VERBOSE\nen\nen_US\n")
+    assert run[:2] == ("chroot", "/root") and run[-1] == "localepurge"
+    assert purge[-1] == "localepurge" and "--auto-remove" in purge

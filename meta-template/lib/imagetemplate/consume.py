@@ -6,7 +6,7 @@ import glob
 import json
 import os
 
-from . import bundle, helper, hints, initrd, repository, transaction, verified
+from . import bundle, helper, hints, initrd, locales, repository, transaction, verified
 
 # where packages are downloaded from; in a product it is the template's, whatever the configuration says
 APT_SETTINGS = ("DISTRO_APT_PREMIRRORS",)
@@ -22,15 +22,6 @@ INSTALL_COMMANDS = {
 # the helper brings its own resolv.conf; and in a new root filesystem the files to be cleaned are the
 # build host's and make way for those of packages, in the template they are what packages have put there
 SUPERFLUOUS_COMMANDS = ("rootfs_install_resolvconf", "rootfs_install_clean_files")
-
-
-# Isar's commands for locales, and what is left of them where the template has those of the product
-LOCALE_COMMANDS = {
-    "image_install_localepurge_download": "",
-    "image_install_localepurge_install": "template_purge_locales",
-}
-LOCALE_SETTINGS = ("LOCALE_DEFAULT", "LOCALE_GEN")
-LOCALEPURGE = "localepurge"
 
 
 class ConsumeError(Exception):
@@ -53,23 +44,9 @@ def install_commands(d, commands):
             f"'{' '.join(installing)}', known is '{' '.join(INSTALL_COMMANDS)}'"
         )
     replaced = {**INSTALL_COMMANDS, **dict.fromkeys(SUPERFLUOUS_COMMANDS, "")}
-    if keeps_locales(d, commands):
-        replaced.update(LOCALE_COMMANDS)
+    if locales.are_kept(d, commands):
+        replaced.update(locales.COMMANDS)
     return [name for name in (replaced.get(command, command) for command in commands) if name]
-
-
-def keeps_locales(d, commands):
-    """Whether the locales are those of the template, and localepurge has only new packages to look at."""
-    settings = (verified.read(d).get("anchors") or {}).get("settings") or {}
-    return (
-        d.getVar("TEMPLATE_REUSE_LOCALES") == "1"
-        # what it came with goes by --auto-remove, and with it all else that nothing needs
-        and d.getVar("TEMPLATE_KEEP") != "1"
-        and set(LOCALE_COMMANDS) <= set(commands)
-        and LOCALEPURGE not in (d.getVar("ROOTFS_PACKAGES") or "").split()
-        and LOCALEPURGE not in (settings.get("ROOTFS_PACKAGES") or "").split()
-        and all(settings.get(name) == d.getVar(name) for name in LOCALE_SETTINGS)
-    )
 
 
 def import_bundle(d, location, progress=None):
@@ -237,9 +214,9 @@ def install(d, root, progress=None):
         keep=d.getVar("TEMPLATE_KEEP") == "1",
         allow_upgrade=(d.getVar("TEMPLATE_ALLOW_UPGRADE") or "").split(),
     )
-    purging = "template_purge_locales" in (d.getVar("ROOTFS_INSTALL_COMMAND") or "").split()
+    purging = locales.PURGE in (d.getVar("ROOTFS_INSTALL_COMMAND") or "").split()
     if purging:
-        product.packages.append(LOCALEPURGE)
+        product.packages.append(locales.PACKAGE)
     planned = transaction.plan(product, record["manifest"], repository.read_packages(apt), apt)
     for note in planned.notes:
         print(note, flush=True)
@@ -254,7 +231,7 @@ def install(d, root, progress=None):
     )  # fmt: skip
     if purging:
         actions = result["report"]["actions"]
-        actions[:] = [action for action in actions if action["package"] != LOCALEPURGE]
+        actions[:] = [action for action in actions if action["package"] != locales.PACKAGE]
     return result
 
 
