@@ -46,6 +46,12 @@ test-isar: ## the tests with the real Isar; they fail where there is no Isar
 	@scripts/build
 	@ISAR_TESTS_REQUIRED=1 scripts/run-tests isar
 
+.PHONY: bench-isar
+bench-isar: ## a product on a template and by Isar alone, compared task by task
+	@scripts/setup build isar test
+	@scripts/build
+	@scripts/as-root benches/isar/run
+
 .PHONY: build
 build: ## the helper, target/release/isar-template
 	@scripts/setup build

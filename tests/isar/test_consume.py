@@ -86,8 +86,6 @@ def test_the_product_has_what_it_lists(consumer):
 
 def test_the_manifest_equals_that_of_a_full_build(consumer, stock):
     assert manifest(consumer) == manifest(stock)
-    print(f"\nconsume {consumer.seconds:.0f} s, stock with warm sstate {stock.seconds:.0f} s, "
-          f"ratio {consumer.seconds / stock.seconds:.2f}")  # fmt: skip
 
 
 def test_the_tree_equals_that_of_a_full_build_but_for_known_differences(consumer, stock):
