@@ -6,8 +6,6 @@ import contextlib
 
 from . import anchor_check, anchors, bundle, layers, origin, settings, siggen, sstate, verified
 
-# why a configuration cannot be built on its template, where others can
-UNFIT = "TEMPLATE_UNFIT"
 # the multiconfigs that cannot be built together with this one
 CONFLICTS = "TEMPLATE_CONFLICTS"
 
@@ -37,9 +35,9 @@ def prepare(configurations, default, fetch):
             manifest.get("anchors") or {}, anchors.describe_origin(d, described)
         )
         if found:
-            differing[multiconfig] = (len(found), d, manifest, found)
+            differing[multiconfig] = (d, manifest, found)
         pinned[multiconfig] = siggen.pins(manifest)
-    _report(consuming, differing)
+    _stop_where_none_fits(consuming, differing)
     _add_mirrors(default, consuming.values())
     default.setVar(siggen.VARIABLE, siggen.encode(pinned))
     default.setVar("BB_SIGNATURE_HANDLER", siggen.install(default.getVar("BB_SIGNATURE_HANDLER")))
@@ -67,20 +65,19 @@ def _base(d):
     return d.getVar("TEMPLATE_PIN") if settings.consumes(d) else d.getVar("TEMPLATE_MODE")
 
 
-def _report(consuming, differing):
-    """Stop when no configuration can be built; keep in mind why some cannot.
+def _stop_where_none_fits(consuming, differing):
+    """Stop when no configuration can be built; whether one that is can be is seen when a build begins.
 
     A setting for all multiconfigs reaches those that nobody builds, such as the default one.
     """
-    fitting = len(consuming) - len(differing)
-    for multiconfig, (_, d, manifest, found) in differing.items():
-        if d.getVar("TEMPLATE_ANCHOR") == anchor_check.WARN:
-            fitting += 1
-        else:
-            d.setVar(UNFIT, str(anchor_check.refusal(manifest, found)))
-    if differing and not fitting:
-        multiconfig, (_, d, _, _) = min(differing.items(), key=lambda entry: entry[1][0])
-        raise ConfigurationError(_where(multiconfig, d.getVar(UNFIT)))
+    refused = {
+        multiconfig: (len(found), anchor_check.refusal(manifest, found))
+        for multiconfig, (d, manifest, found) in differing.items()
+        if d.getVar("TEMPLATE_ANCHOR") != anchor_check.WARN
+    }
+    if len(refused) == len(consuming):
+        multiconfig = min(refused, key=lambda name: refused[name][0])
+        raise ConfigurationError(_where(multiconfig, refused[multiconfig][1]))
 
 
 def _add_mirrors(default, configurations):
@@ -110,11 +107,11 @@ def begin_build(d, targets, fetch, warn):
             f"one TMPDIR\nto build them together, give each one of its own in conf/multiconfig/{multiconfig}.conf: "
             f'TMPDIR = "${{TOPDIR}}/tmp-{multiconfig}"'
         )
-    if d.getVar(UNFIT):
-        raise ConfigurationError(d.getVar(UNFIT))
     with _errors_of(multiconfig):
         manifest = verified.ensure(d, fetch)
         found = anchor_check.compare(manifest.get("anchors") or {}, anchors.describe_origin(d))
+        if found and d.getVar("TEMPLATE_ANCHOR") != anchor_check.WARN:
+            raise ConfigurationError(str(anchor_check.refusal(manifest, found)))
         if found:
             warn(anchor_check.describe(manifest, found))
         sstate.take(d, manifest, fetch)
