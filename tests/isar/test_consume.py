@@ -88,37 +88,6 @@ def test_the_manifest_equals_that_of_a_full_build(consumer, stock):
     assert manifest(consumer) == manifest(stock)
 
 
-def test_the_tree_equals_that_of_a_full_build_but_for_known_differences(consumer, stock):
-    """What may differ is listed with the reason; anything else is a mistake of the layer."""
-    known = {
-        "etc/hostname": "written by a script of example-raw, which its removal does not undo",
-        "usr/local/bin": "was example-raw's too, and became empty",
-        "usr/share/doc/nano": "isar-exclude-docs clears documentation when it is installed",
-        "usr/share/man": "the same",
-        "etc/alternatives": "the same, for the links to manual pages",
-        "var/lib/isar": "home of a user that a script of example-raw made",
-        "var/lib/ucf": "how often a file was registered",
-        "var/lib/product-app": "what the package script saw",
-    }
-    ours, theirs = (
-        {
-            os.path.relpath(os.path.join(folder, name), build.rootfs(IMAGE))
-            for folder, folders, files in os.walk(build.rootfs(IMAGE))
-            for name in folders + files
-        }
-        for build in (consumer, stock)
-    )
-    differing = [
-        path for path in sorted(ours ^ theirs)
-        if not any(path == prefix or path.startswith(f"{prefix}/") for prefix in known)
-    ]  # fmt: skip
-    assert not differing
-    for path in ("etc/locale.gen", "etc/fstab"):
-        assert read(consumer, path) == read(stock, path), path
-    ours = re.sub("^ISAR_TEMPLATE_.*\n", "", read(consumer, "etc/os-release"), flags=re.MULTILINE)
-    assert ours == read(stock, "etc/os-release")
-
-
 def test_it_warns_of_nothing_that_a_full_build_does_not_warn_of(consumer, stock):
     def warnings(build):
         return set(re.findall("^WARNING: .*", build.output.replace(build.path, ""), re.MULTILINE))
