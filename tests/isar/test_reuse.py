@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from bitbake_build import Build
-from workspace import USER, Workspace
+from workspace import IDENTITY, USER, Workspace
 
 IMAGE = "product-image"
 PLATFORM_RECIPES = {
@@ -38,9 +38,19 @@ def store_of(build):
 
 
 def helper(workspace, *arguments):
-    return subprocess.run(
-        [workspace.helper, *arguments], check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True
-    ).stdout
+    done = subprocess.run(
+        [workspace.helper, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def clean_up(workspace, store, newer):
+    """Have a newer release in the store, and only that kept but for what is in use."""
+    trust = ["--allowed-signers", workspace.signers, "--identity", IDENTITY]
+    helper(workspace, "--store", store, "import", *trust, newer)
+    helper(workspace, "--store", store, "gc", "--keep", "1")
+    return helper(workspace, "--store", store, "list")
 
 
 def test_unchanged_recipes_are_neither_fetched_nor_built(consumer):
@@ -52,10 +62,10 @@ def test_unchanged_recipes_are_neither_fetched_nor_built(consumer):
 
 
 @pytest.fixture(scope="module")
-def patched(workspace, consumer, bundle, consume_settings):
+def patched(workspace, consumer, bundle, second_bundle, consume_settings):
     """The product with a changed recipe of the platform, over a store that was cleaned up meanwhile."""
     layer = workspace.make_layer("patch", {"recipes-app/platform-lib/platform-lib_%.bbappend": PATCH})
-    helper(workspace, "--store", store_of(consumer), "gc", "--keep", "0")
+    clean_up(workspace, store_of(consumer), second_bundle)
     settings = f'TEMPLATE_STORE_DIR = "{store_of(consumer)}"\nTEMPLATE_KEEP = "1"\n'
     build = Build(workspace, "patched", consume_settings(bundle) + settings, [*workspace.product_layers, layer])
     build.bitbake(f"-c rootfs_install mc:{build.multiconfig}:{IMAGE}")
@@ -85,9 +95,17 @@ def test_what_the_product_does_not_list_stays_when_it_is_to_be_kept(patched):
     assert "not listed by this image, kept as TEMPLATE_KEEP is set: less example-raw" in log
 
 
-def test_the_store_keeps_what_either_build_directory_uses(consumer, patched, workspace):
-    helper(workspace, "--store", store_of(consumer), "gc", "--keep", "0")
-    assert "platform" in helper(workspace, "--store", store_of(consumer), "list")
+def test_the_store_keeps_what_either_build_directory_uses(consumer, patched, workspace, second_bundle):
+    root = os.path.join(consumer.path, "tmp", "template")
+    listed = clean_up(workspace, store_of(consumer), second_bundle)
+    assert "1.0" in listed and "1.1" in listed
+    # the other one still does
+    hidden = f"{root}.hidden"
+    os.rename(root, hidden)
+    try:
+        assert "1.0" in clean_up(workspace, store_of(consumer), second_bundle)
+    finally:
+        os.rename(hidden, root)
 
 
 def test_another_user_elsewhere_without_network_gets_the_same(workspace, bundle, consume_settings, consumer):
