@@ -36,7 +36,8 @@ def inspect(workspace, bundle):
 def two(workspace, bundle, second_bundle, consume_settings, consumer):
     """A build directory with a multiconfig for each of two releases."""
     store = os.path.join(consumer.path, "template-store")
-    build = Build(workspace, "two", f'TEMPLATE_STORE_DIR = "{store}"\n', workspace.product_layers)
+    settings = f'{PLATFORM}TEMPLATE_STORE_DIR = "{store}"\n'
+    build = Build(workspace, "two", settings, workspace.product_layers)
     for name, path in (("one", bundle), ("two", second_bundle)):
         conf = f'{CONF}{consume_settings(path)}TMPDIR = "${{TOPDIR}}/tmp-{name}"\n'
         workspace.run(f"mkdir -p {build.path}/conf/multiconfig", check=True)
