@@ -22,12 +22,15 @@ python () {
         raise bb.parse.SkipRecipe(str(error))
     for path in release.key_files(d.getVar('TEMPLATE_SIGNING_KEY')):
         bb.parse.mark_dependency(d, path)
+    components = (d.getVar('TEMPLATE_COMPONENTS') or '').split()
     if (d.getVar('TEMPLATE_EXCLUDE') or '').strip():
         template_leave_out(d)
+    elif 'base-apt' in components:
+        # what makes disk images is downloaded when they are made
+        bb.build.addtask('do_template_pack', None, 'do_image', d)
     if settings.consumes(d):
         d.appendVarFlag('do_rootfs_install', 'postfuncs', ' template_keep_rootfs')
         d.appendVarFlag('do_rootfs_install', 'root_cleandirs', ' ${TEMPLATE_SNAPSHOT}')
-    components = (d.getVar('TEMPLATE_COMPONENTS') or '').split()
     if 'initrd' in components and 'generate-initrd' in (d.getVar('ROOTFS_FEATURES') or '').split():
         bb.build.addtask('do_template_pack', None, 'do_generate_initramfs', d)
 }

@@ -25,6 +25,8 @@ class Build:
     """A build directory below a workspace."""
 
     multiconfig = MULTICONFIG
+    # without, bitbake runs where only the loopback interface is
+    network = True
 
     def __init__(self, workspace, name, settings, layers):
         self.workspace = workspace
@@ -65,6 +67,7 @@ class Build:
         with open(log, "w", encoding="utf-8") as file:
             done = self.workspace.run(
                 f". isar/isar-init-build-env {self.name} >/dev/null && bitbake {arguments}",
+                network=self.network,
                 stdout=file,
                 stderr=file,
             )

@@ -84,12 +84,14 @@ class Workspace:
         self.key = self.make_key("platform")
         self.signers = self.write_signers("signers", self.key)
 
-    def run(self, script, **options):
+    def run(self, script, network=True, **options):
         """Run a bash script as the user of the builds; returns the completed process."""
         script = f"export LANG=en_US.UTF-8 LC_ALL=en_US.UTF-8; cd {self.path}; {script}"
         command = ["bash", "-c", script]
         if os.getuid() == 0:
             command = ["su", "-", self.user, "-c", script]
+        if not network:
+            command = ["unshare", "--net", "sh", "-ec", 'ip link set lo up; exec "$@"', "sh", *command]
         return subprocess.run(command, stdin=subprocess.DEVNULL, text=True, **options)
 
     def make_layer(self, name, files):

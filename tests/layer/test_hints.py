@@ -37,6 +37,13 @@ def test_lists_are_the_templates(kind):
     assert "package lists are the template's" in line
 
 
+@pytest.mark.parametrize("kind", ["network", "lists-outdated"])
+@pytest.mark.parametrize("hint", [None, "try again"])
+def test_without_a_network_the_downloads_are_what_matters(kind, hint):
+    (line,) = hints.translate(kind, hint, offline=True)
+    assert line.endswith('TEMPLATE_COMPONENTS:append = " base-apt"')
+
+
 def test_other_hints_name_the_variable():
     error = HelperError(
         "isar-template import: digest differs", "the pin (--digest, TEMPLATE_DIGEST) must be updated", "digest-differs"

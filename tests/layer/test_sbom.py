@@ -7,18 +7,12 @@ They are made, merged and checked by the real programs, which pip installs for t
 
 import copy
 import json
-import os
-import shutil
 import subprocess
 
 import pytest
 
+import venv_tools
 from imagetemplate import sbom
-
-HERE = os.path.dirname(os.path.abspath(__file__))
-REQUIREMENTS = os.path.join(HERE, "..", "..", "scripts", "requirements-sbom.txt")
-CACHE = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-VENV = os.path.join(CACHE, "isar-template", "tools", "debsbom-0.8.1")
 
 HEX = "1" * 64
 PARENT = {"name": "base", "templateVersion": "0.9", "digest": "sha256:" + "2" * 64}
@@ -63,20 +57,13 @@ OPTIONS = (
 @pytest.fixture(scope="session")
 def tool():
     """Run a program of the venv."""
-    if not os.path.exists(os.path.join(VENV, "installed")):
-        shutil.rmtree(VENV, ignore_errors=True)
-        subprocess.run(["/usr/bin/python3", "-m", "venv", VENV], check=True)
-        done = subprocess.run(
-            [f"{VENV}/bin/pip", "install", "--quiet", "--requirement", REQUIREMENTS],
-            capture_output=True, text=True,
-        )  # fmt: skip
-        if done.returncode:
-            pytest.skip(f"debsbom cannot be installed by pip: {done.stderr.strip().splitlines()[-1]}")
-        with open(os.path.join(VENV, "installed"), "w", encoding="ascii"):
-            pass
+    try:
+        programs = venv_tools.make("sbom")
+    except venv_tools.NoVenv as error:
+        pytest.skip(str(error))
 
     def run(name, *arguments, **options):
-        done = subprocess.run([f"{VENV}/bin/{name}", *arguments], capture_output=True, text=True, **options)
+        done = subprocess.run([f"{programs}/{name}", *arguments], capture_output=True, text=True, **options)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

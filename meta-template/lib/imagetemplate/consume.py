@@ -6,7 +6,7 @@ import glob
 import json
 import os
 
-from . import bundle, helper, hints, initrd, locales, repository, transaction, verified
+from . import base_apt, bundle, helper, hints, initrd, locales, repository, transaction, verified
 
 # where packages are downloaded from; in a product it is the template's, whatever the configuration says
 APT_SETTINGS = ("DISTRO_APT_PREMIRRORS",)
@@ -62,6 +62,12 @@ def import_bundle(d, location, progress=None):
     template = f"{result['name']}:{result['templateVersion']}"
     manifest = _run(d, "inspect", result["digest"])["manifest"]
     _check_fits(d, template, manifest)
+    try:
+        added = base_apt.take(d, manifest, location)
+    except (base_apt.BaseAptError, verified.VerifyError) as error:
+        raise ConsumeError(str(error)) from None
+    if added:
+        print(f"{added} downloaded packages are from the template", flush=True)
     # by digest, as another release of the same version may get into a shared store
     record = {key: result[key] for key in ("digest", "signer", "fingerprint", "chain")}
     record["manifest"] = manifest
@@ -242,7 +248,8 @@ def _run(d, verb, *arguments, progress=None):
     except helper.HelperError as error:
         if error.kind == "not-found" and verb != "import":
             raise ConsumeError(f"{error.message}\n{import_again(d)}") from None
-        raise ConsumeError(hints.explain(error)) from None
+        offline = helper.is_true(d.getVar("BB_NO_NETWORK"))
+        raise ConsumeError(hints.explain(error, offline)) from None
 
 
 def as_root(d, *argv):

@@ -25,15 +25,22 @@ NETWORK = (
     "try again; the package lists are the template's, when the repository does not have these "
     "versions any more, build on a newer release of it"
 )
+OFFLINE = (
+    "BB_NO_NETWORK is set, and this is neither in DL_DIR nor in the template: build once with a network, or on a "
+    "release of the template whose producer has built this product with the same DL_DIR, and has added: "
+    'TEMPLATE_COMPONENTS:append = " base-apt"'
+)
 
 
-def explain(error):
-    """The text of a HelperError for users of the layer."""
-    return "\n".join([error.message, *translate(error.kind, error.hint)])
+def explain(error, offline=False):
+    """The text of a HelperError for users of the layer; `offline` when BB_NO_NETWORK is set."""
+    return "\n".join([error.message, *translate(error.kind, error.hint, offline)])
 
 
-def translate(kind, hint):
+def translate(kind, hint, offline=False):
     """Lines with what to do, for the helper's `hint` to an error of this `kind`."""
+    if offline and kind in ("network", "lists-outdated"):
+        return [OFFLINE]
     if not hint:
         return []
     if kind == "policy-refused":

@@ -9,7 +9,7 @@ import os
 import shlex
 import shutil
 
-from . import anchors, helper, initrd, origin, release, repository, settings, sstate, verified
+from . import anchors, base_apt, helper, initrd, origin, release, repository, settings, sstate, verified
 
 # a log that every package build adds to, and downloads, which Isar's sstate object leaves out as well
 CHROOT_NOISE = ("tmp/dpkg_common.log", "tmp/dpkg_common.log.lock", "var/cache/apt/archives")
@@ -41,7 +41,7 @@ def pack(d, lock, unlock, progress=None):
     derived = settings.consumes(d)
     if derived:
         anchors.inherit(collected, verified.read(d).get("anchors") or {})
-    components = []
+    components, left_out = [], []
     for component in d.getVar("TEMPLATE_COMPONENTS").split():
         path = os.path.join(staged, component)
         if component == "rootfs":
@@ -60,6 +60,11 @@ def pack(d, lock, unlock, progress=None):
             missing = initrd.stage(d, d.getVar("ROOTFSDIR"), made, path)
             if missing:
                 print(f"without the component {component}: {missing}", flush=True)
+                continue
+        elif component == base_apt.COMPONENT:
+            missing = base_apt.stage(d, path)
+            if missing:
+                left_out.append(f"the template is without the component '{component}': {missing}")
                 continue
         elif component == sstate.COMPONENT:
             parent = d.getVar("TEMPLATE_SSTATE_DIR") if derived else None
@@ -89,7 +94,8 @@ def pack(d, lock, unlock, progress=None):
     helper.as_root(d, "rm", "-rf", "--one-file-system", staged)
     _deploy(packed, deployed)
     unrecorded = anchors.unrecorded(offered, collected["selfBuilt"])
-    return report(d, result, deployed, signed=key != "none"), warnings(d, unrecorded) + staying
+    told = report(d, result, deployed, signed=key != "none")
+    return told, warnings(d, unrecorded) + staying + left_out
 
 
 def _deploy(packed, deployed):

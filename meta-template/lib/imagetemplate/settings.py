@@ -11,6 +11,7 @@ from .helper import HelperError, find_helper
 MODES = ("off", "produce", "consume", "derive")
 COMPONENTS = (
     "rootfs",
+    "base-apt",
     "buildchroot-target",
     "buildchroot-host",
     "bootstrap",
