@@ -7,6 +7,8 @@ import io
 import subprocess
 import tarfile
 
+import pytest
+
 from imagetemplate import anchors, repository
 
 PACKAGES = """\
@@ -36,10 +38,12 @@ def test_tasks_of_other_multiconfigs_are_left_out():
     assert anchors.collect_tasks(data, "default", anchors.STORED_HASH) == {"c:do_build": "32"}
 
 
-def test_self_built_packages_are_found_in_the_sstate_of_their_recipe(tmp_path):
+# what is built for the machine that builds, where the target is another, has a folder of its own
+@pytest.mark.parametrize("place", ["", "isarnative"])
+def test_self_built_packages_are_found_in_the_sstate_of_their_recipe(tmp_path, place):
     deb = b"a package"
     digest = hashlib.sha256(deb).hexdigest()
-    folder = tmp_path / "ab" / "cd"
+    folder = tmp_path / place / "ab" / "cd"
     folder.mkdir(parents=True)
     plain = tmp_path / "plain.tar"
     with tarfile.open(plain, "w") as tar:

@@ -108,10 +108,14 @@ def collect_tasks(taskdepdata, multiconfig, which):
 
 def find_sstate(sstate_dir, recipe, task, task_hash):
     """The path of a task's sstate object, or None."""
-    folder = os.path.join(sstate_dir, task_hash[:2], task_hash[2:4])
+    folder = os.path.join(task_hash[:2], task_hash[2:4])
     pattern = f"sstate:{glob.escape(recipe)}:*:{task_hash}_{task}.tar.zst"
-    found = glob.glob(os.path.join(glob.escape(folder), pattern))
-    return found[0] if found else None
+    # what is built for the machine that builds, where the target is another, is in a folder of its own
+    for place in ("", "*"):
+        found = glob.glob(os.path.join(glob.escape(sstate_dir), place, folder, pattern))
+        if found:
+            return found[0]
+    return None
 
 
 def collect_self_built(tasks, sstate_dir, repository):
