@@ -91,3 +91,12 @@ def test_configuration_names_layers_and_not_their_places(store, tmp_path):
     assert found["DISTRO_APT_SOURCES"] == "conf/a.list ${LAYERDIR_own}/conf/b.list"
     assert found["MACHINE"] == "board"
     assert found["DISTRO_GCC"] is None
+
+
+def test_settings_of_the_machine_that_builds_count_where_the_target_is_another(store):
+    values = {
+        "BBLAYERS": "", "LAYERDIR_template": "/ours", "HOST_ARCH": "amd64", "HOST_DISTRO_APT_SOURCES": "conf/host.list",
+    }  # fmt: skip
+    for architecture, recorded in (("arm64", "conf/host.list"), ("amd64", None)):
+        found = anchors.collect_configuration(store({**values, "DISTRO_ARCH": architecture}))
+        assert found.get("HOST_DISTRO_APT_SOURCES") == recorded

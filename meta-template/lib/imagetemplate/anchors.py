@@ -48,6 +48,8 @@ CONFIGURATION = (
     "SBUILD_CHROOT_PREINSTALL_EXTRA",
     "THIRD_PARTY_APT_KEYS",
 )
+# the same about the build chroot and the bootstrap of the machine that builds, where it is another than the target
+HOST_CONFIGURATION = ("HOST_BASE_DISTRO", "HOST_DISTRO_APT_SOURCES", "HOST_DISTRO_BOOTSTRAP_KEYS")
 
 
 def collect(d, origin, taskdepdata, repository):
@@ -85,7 +87,8 @@ def collect_configuration(d):
     """CONFIGURATION with values, None for what is not set; paths in layers as LAYERDIR_<collection>."""
     directories = layers.directories(d)
     found = {}
-    for name in CONFIGURATION:
+    is_cross = d.getVar("HOST_ARCH") != d.getVar("DISTRO_ARCH")
+    for name in CONFIGURATION + (HOST_CONFIGURATION if is_cross else ()):
         value = d.getVar(name)
         for path, collection in directories if value else ():
             value = value.replace(f"{path}/", f"${{LAYERDIR_{collection}}}/")
