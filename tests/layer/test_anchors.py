@@ -76,6 +76,15 @@ def test_self_built_packages_are_found_in_the_sstate_of_their_recipe(tmp_path, p
     ]
 
 
+def test_of_objects_with_two_names_the_one_is_found_whose_name_is_complete(tmp_path):
+    folder = tmp_path / "isarnative" / "ab" / "cd"
+    folder.mkdir(parents=True)
+    for architecture in ("", "amd64"):
+        (folder / f"sstate:a-native:amd64-isar:1:r0:{architecture}:10:abcdef_dpkg_build.tar.zst").touch()
+    found = anchors.find_sstate(str(tmp_path), "a-native", "dpkg_build", "abcdef")
+    assert ":r0:amd64:10:" in found
+
+
 def test_configuration_names_layers_and_not_their_places(store, tmp_path):
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "layer.conf").write_text('BBFILE_COLLECTIONS += "own"\n')

@@ -117,7 +117,8 @@ def find_sstate(sstate_dir, recipe, task, task_hash):
     for place in ("", "*"):
         found = glob.glob(os.path.join(glob.escape(sstate_dir), place, folder, pattern))
         if found:
-            return found[0]
+            # Isar without this layer leaves a part of some names empty, by which nothing finds them
+            return max(found)
     return None
 
 
