@@ -13,4 +13,5 @@ template_portable_flags[eventmask] = "bb.event.RecipeTaskPreProcess"
 python template_portable_flags() {
     from imagetemplate import portable
     portable.normalise(d, e.tasklist)
+    portable.complete_name(d)
 }

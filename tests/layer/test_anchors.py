@@ -7,6 +7,8 @@ import io
 import subprocess
 import tarfile
 
+import pytest
+
 from imagetemplate import anchors, repository
 
 PACKAGES = """\
@@ -36,10 +38,12 @@ def test_tasks_of_other_multiconfigs_are_left_out():
     assert anchors.collect_tasks(data, "default", anchors.STORED_HASH) == {"c:do_build": "32"}
 
 
-def test_self_built_packages_are_found_in_the_sstate_of_their_recipe(tmp_path):
+# what is built for the machine that builds, where the target is another, has a folder of its own
+@pytest.mark.parametrize("place", ["", "isarnative"])
+def test_self_built_packages_are_found_in_the_sstate_of_their_recipe(tmp_path, place):
     deb = b"a package"
     digest = hashlib.sha256(deb).hexdigest()
-    folder = tmp_path / "ab" / "cd"
+    folder = tmp_path / place / "ab" / "cd"
     folder.mkdir(parents=True)
     plain = tmp_path / "plain.tar"
     with tarfile.open(plain, "w") as tar:
@@ -72,6 +76,15 @@ def test_self_built_packages_are_found_in_the_sstate_of_their_recipe(tmp_path):
     ]
 
 
+def test_of_objects_with_two_names_the_one_is_found_whose_name_is_complete(tmp_path):
+    folder = tmp_path / "isarnative" / "ab" / "cd"
+    folder.mkdir(parents=True)
+    for architecture in ("", "amd64"):
+        (folder / f"sstate:a-native:amd64-isar:1:r0:{architecture}:10:abcdef_dpkg_build.tar.zst").touch()
+    found = anchors.find_sstate(str(tmp_path), "a-native", "dpkg_build", "abcdef")
+    assert ":r0:amd64:10:" in found
+
+
 def test_configuration_names_layers_and_not_their_places(store, tmp_path):
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "layer.conf").write_text('BBFILE_COLLECTIONS += "own"\n')
@@ -87,3 +100,12 @@ def test_configuration_names_layers_and_not_their_places(store, tmp_path):
     assert found["DISTRO_APT_SOURCES"] == "conf/a.list ${LAYERDIR_own}/conf/b.list"
     assert found["MACHINE"] == "board"
     assert found["DISTRO_GCC"] is None
+
+
+def test_settings_of_the_machine_that_builds_count_where_the_target_is_another(store):
+    values = {
+        "BBLAYERS": "", "LAYERDIR_template": "/ours", "HOST_ARCH": "amd64", "HOST_DISTRO_APT_SOURCES": "conf/host.list",
+    }  # fmt: skip
+    for architecture, recorded in (("arm64", "conf/host.list"), ("amd64", None)):
+        found = anchors.collect_configuration(store({**values, "DISTRO_ARCH": architecture}))
+        assert found.get("HOST_DISTRO_APT_SOURCES") == recorded

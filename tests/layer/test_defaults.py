@@ -31,3 +31,12 @@ def test_weak_defaults_are_nowhere_else():
         for path in glob.glob(os.path.join(LAYER, pattern)):
             if path != DEFAULTS:
                 assert "??=" not in read(path), path
+
+
+def test_templates_have_the_parts_of_the_host_where_the_target_is_another(store):
+    text = read(DEFAULTS)
+    (expression,) = re.findall(r'^TEMPLATE_HOST_COMPONENTS = "\$\{@(.*)\}"$', text, re.MULTILINE)
+    for architecture, components in (("amd64", []), ("arm64", ["buildchroot-host", "bootstrap-host"])):
+        d = store({"HOST_ARCH": "amd64", "DISTRO_ARCH": architecture})
+        assert eval(expression, {"d": d}).split() == components
+    assert re.search(r'^TEMPLATE_COMPONENTS \?\?= ".* \$\{TEMPLATE_HOST_COMPONENTS\}"$', text, re.MULTILINE)

@@ -4,6 +4,8 @@
 
 import os
 
+import pytest
+
 from imagetemplate import helper, portable, siggen, sstate
 
 OBJECT = "ab/cd/sstate:tool:amd64-isar:1:r0:amd64:10:abcdef_dpkg_build.tar.zst"
@@ -26,14 +28,17 @@ def content(path):
     }
 
 
-def test_objects_and_signature_data_of_what_made_packages_are_staged(tmp_path):
-    for name in (OBJECT, f"{OBJECT}.siginfo", OBJECT.replace("abcdef", "abcd00")):
+# what is built for the machine that builds, where the target is another, has a folder of its own
+@pytest.mark.parametrize("place", ["", "isarnative/"])
+def test_objects_and_signature_data_of_what_made_packages_are_staged(tmp_path, place):
+    made = f"{place}{OBJECT}"
+    for name in (made, f"{made}.siginfo", made.replace("abcdef", "abcd00")):
         put(tmp_path / "sstate" / name, "object")
     for recipe, number in (("tool", 12), ("other", 34)):
         put(tmp_path / "stamps" / "debian-amd64" / recipe / f"1-r0.do_unpack.sigdata.{number}", "data")
     sstate.stage(COLLECTED, str(tmp_path / "sstate"), str(tmp_path / "stamps"), str(tmp_path / "out"))
     assert content(tmp_path / "out") == {
-        OBJECT, f"{OBJECT}.siginfo", "sigdata/debian-amd64/tool/1-r0.do_unpack.sigdata.12",
+        made, f"{made}.siginfo", "sigdata/debian-amd64/tool/1-r0.do_unpack.sigdata.12",
     }  # fmt: skip
 
 
@@ -106,3 +111,11 @@ def test_the_build_directory_gets_its_name():
     assert portable.portable("/b/tmp/work/a /b/tmp/x /b/tmpfs", "/b/tmp", "TMPDIR") == (
         "${TMPDIR}/work/a ${TMPDIR}/x /b/tmpfs"
     )
+
+
+@pytest.mark.parametrize("isars, expected", [(None, "amd64"), ("arm64", "arm64")])
+def test_the_name_of_an_object_is_complete(store, monkeypatch, isars, expected):
+    monkeypatch.setattr(store, "setVar", lambda self, name, value: self.values.update({name: value}), raising=False)
+    d = store({"SSTATE_PKGARCH": isars, "BUILD_ARCH": "amd64"})
+    portable.complete_name(d)
+    assert d.getVar("SSTATE_PKGARCH") == expected

@@ -48,6 +48,8 @@ CONFIGURATION = (
     "SBUILD_CHROOT_PREINSTALL_EXTRA",
     "THIRD_PARTY_APT_KEYS",
 )
+# the same about the build chroot and the bootstrap of the machine that builds, where it is another than the target
+HOST_CONFIGURATION = ("HOST_BASE_DISTRO", "HOST_DISTRO_APT_SOURCES", "HOST_DISTRO_BOOTSTRAP_KEYS")
 
 
 def collect(d, origin, taskdepdata, repository):
@@ -85,7 +87,8 @@ def collect_configuration(d):
     """CONFIGURATION with values, None for what is not set; paths in layers as LAYERDIR_<collection>."""
     directories = layers.directories(d)
     found = {}
-    for name in CONFIGURATION:
+    is_cross = d.getVar("HOST_ARCH") != d.getVar("DISTRO_ARCH")
+    for name in CONFIGURATION + (HOST_CONFIGURATION if is_cross else ()):
         value = d.getVar(name)
         for path, collection in directories if value else ():
             value = value.replace(f"{path}/", f"${{LAYERDIR_{collection}}}/")
@@ -108,10 +111,15 @@ def collect_tasks(taskdepdata, multiconfig, which):
 
 def find_sstate(sstate_dir, recipe, task, task_hash):
     """The path of a task's sstate object, or None."""
-    folder = os.path.join(sstate_dir, task_hash[:2], task_hash[2:4])
+    folder = os.path.join(task_hash[:2], task_hash[2:4])
     pattern = f"sstate:{glob.escape(recipe)}:*:{task_hash}_{task}.tar.zst"
-    found = glob.glob(os.path.join(glob.escape(folder), pattern))
-    return found[0] if found else None
+    # what is built for the machine that builds, where the target is another, is in a folder of its own
+    for place in ("", "*"):
+        found = glob.glob(os.path.join(glob.escape(sstate_dir), place, folder, pattern))
+        if found:
+            # Isar without this layer leaves a part of some names empty, by which nothing finds them
+            return max(found)
+    return None
 
 
 def collect_self_built(tasks, sstate_dir, repository):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) The isar-template authors
-"""Keep the build directory out of task signatures, so that one build can use what another one made."""
+"""Have one build use what another one made: what is in task signatures, and what shared objects are called."""
 
 # flags that bitbake hashes as they are, and that Isar fills with expanded paths
 FLAGS = ("cleandirs", "dirs", "root_cleandirs")
@@ -19,3 +19,13 @@ def normalise(d, tasks):
             value = d.getVarFlag(task, flag, False)
             if value and f"{directory}/" in value:
                 d.setVarFlag(task, flag, portable(value, directory, "TMPDIR"))
+
+
+def complete_name(d):
+    """Complete the name under which what a -native recipe made is shared.
+
+    Isar asks for BUILD_ARCH before it sets it, so a part of the name is left open: what is stored under one
+    name is looked for under another, and built again.
+    """
+    if d.getVar("SSTATE_PKGARCH") is None:
+        d.setVar("SSTATE_PKGARCH", d.getVar("BUILD_ARCH"))
