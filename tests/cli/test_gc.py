@@ -210,8 +210,11 @@ def test_what_the_dead_have_left_goes(helper, releases):
     support.write(helper.store + "/templates/%s/index.json" % ("0" * 64), "{}")
     support.write(helper.store + "/trees/%s/root/file" % ("1" * 64), "y" * 100000)
     support.write(helper.store + "/objects/00/%s" % ("2" * 62), "z" * 100000)
-    value = helper.json("gc")
-    assert (value["leftovers"], value["trees"], value["objects"]) == (2, 1, 1)
+    support.write(helper.store + "/refs/gone/1", "sha256:" + "3" * 64 + "\n")
+    planned, value = helper.json("gc", "--dry-run"), helper.json("gc")
+    assert (value["leftovers"], value["trees"], value["objects"]) == (4, 1, 1)
+    assert planned == {**value, "dryRun": True}
+    assert os.listdir(helper.store + "/refs") == ["tiny"]
     assert 300000 <= value["bytesFreed"] < 350000
     assert stored(helper) == {digest}
     assert_tidy(helper)

@@ -14,6 +14,7 @@ use crate::find::Stored;
 use crate::gc::{GcOptions, Judged, Why};
 use crate::lock::{Lock, Mode};
 use crate::roots::Root;
+use crate::scratch;
 use crate::store::Store;
 
 /// What is in the store, and what of it is to go.
@@ -23,6 +24,10 @@ pub(crate) struct Found {
     pub removed: Vec<Judged>,
     /// Templates that stay.
     pub kept: Vec<Judged>,
+    /// What killed processes have left: templates without a record, names of what is not there, half-written files.
+    pub leftovers: u64,
+    /// Half-written files.
+    pub files: Vec<PathBuf>,
     /// Directories of templates that go, and of what was never complete.
     pub templates: Vec<PathBuf>,
     /// Keep everybody from beginning to read what goes.
@@ -39,6 +44,8 @@ impl Found {
         let mut out = Found::default();
         let names = Names::read(store, options.keep)?;
         out.refs.extend(names.dangling.iter().cloned());
+        out.files = scratch::unlocked(&store.tmp())?;
+        out.leftovers = (out.refs.len() + out.files.len()) as u64;
         for hex in list_dir(&store.path().join("templates"))? {
             let dir = store.path().join("templates").join(&hex);
             let Ok(digest) = format!("sha256:{hex}").parse::<Digest>() else {
@@ -50,6 +57,7 @@ impl Found {
                 Ok(Some(template)) => template,
                 // its import was killed before the record was written
                 Ok(None) => {
+                    out.leftovers += 1;
                     out.templates.push(dir);
                     continue;
                 }
@@ -57,6 +65,7 @@ impl Found {
                     if e.kind == Kind::Damaged && keeping.is_empty() && !names.all.contains_key(&digest) =>
                 {
                     log::warn!("{e}");
+                    out.leftovers += 1;
                     out.templates.push(dir);
                     continue;
                 }

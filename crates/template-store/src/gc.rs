@@ -117,6 +117,7 @@ pub fn gc(store: &Store, options: &GcOptions, progress: &dyn Progress) -> Result
         kept: std::mem::take(&mut found.kept),
         forgotten: roots.iter().filter(|root| !root.alive).map(|root| root.file.clone()).collect(),
         trees: found.trees.len() as u64,
+        leftovers: found.leftovers,
         ..Collected::default()
     };
     out.forgotten.dedup();
@@ -127,7 +128,7 @@ pub fn gc(store: &Store, options: &GcOptions, progress: &dyn Progress) -> Result
         estimate(store, &found, &mut freed, &mut out, progress)?;
     } else {
         roots::forget(store, roots.iter().filter(|root| !root.alive))?;
-        let aside = set_aside(store, found, &mut freed, &mut out)?;
+        let aside = set_aside(store, found, &mut freed)?;
         // what is left to do needs nobody to wait
         drop(removing);
         remove(store, aside, &mut freed, &mut out, progress)?;
@@ -137,7 +138,7 @@ pub fn gc(store: &Store, options: &GcOptions, progress: &dyn Progress) -> Result
 }
 
 /// Takes names, records and trees away, in this order. Everything goes to a place that vanishes with this process.
-fn set_aside(store: &Store, found: Found, freed: &mut Freed, out: &mut Collected) -> Result<Scratch> {
+fn set_aside(store: &Store, found: Found, freed: &mut Freed) -> Result<Scratch> {
     let aside = Scratch::new(&store.tmp())?;
     for path in &found.refs {
         fs::remove_file(path).doing("removing", path)?;
@@ -155,10 +156,9 @@ fn set_aside(store: &Store, found: Found, freed: &mut Freed, out: &mut Collected
         // a record must not outlive a tree when the machine fails
         sync_dir(&store.path().join(dir))?;
     }
-    for path in scratch::unlocked(&store.tmp())? {
-        freed.tree(&path)?;
-        fs::remove_file(&path).doing("removing", &path)?;
-        out.leftovers += 1;
+    for path in &found.files {
+        freed.tree(path)?;
+        fs::remove_file(path).doing("removing", path)?;
     }
     Ok(aside)
 }
@@ -208,7 +208,7 @@ fn estimate(
     progress: &dyn Progress,
 ) -> Result<()> {
     progress.begin("counting", 0);
-    for path in found.templates.iter().chain(&found.trees) {
+    for path in found.files.iter().chain(&found.templates).chain(&found.trees) {
         freed.tree(path)?;
         progress.advance(0)?;
     }
