@@ -18,22 +18,21 @@ IMAGE = "product-image"
 KNOWN = {
     # the mark
     "etc/os-release": "the template is named in it",
-    "usr/lib/os-release": "the same",
     # what removing example-raw does not undo, on a device as little as here
     "etc/hostname": "written by a script of example-raw",
     "usr/local/bin": "was example-raw's too, and became empty",
-    "var/lib/isar": "home of a user that a script of example-raw made",
+    "var/lib/isar*": "home of a user that a script of example-raw made, filled by it",
+    "etc/group*": "the group of that user, and the number that the next group got after it",
+    "etc/gshadow*": "the same",
+    "etc/passwd*": "the same",
+    "etc/shadow*": "in the order in which they were made",
+    "usr/bin/ssh-agent": "belongs to the group that got the next number",
     # isar-exclude-docs clears documentation once, when it is installed
     "usr/share/doc/*": "documentation of packages that were added",
     "usr/share/man/*": "the same",
-    "usr/share/info/*": "the same",
     "etc/alternatives/*": "links to manual pages",
     # what programs write of their own work
-    "var/lib/apt/extended_states": "in the order in which packages were installed",
-    "var/lib/dpkg/status*": "the same",
-    "var/lib/dpkg/alternatives/*": "links to manual pages",
     "var/lib/ucf/*": "how often files were registered",
-    "var/cache/debconf/*": "the order in which questions were asked",
     # made for this test
     "var/lib/product-app/*": "what the package script of the product saw",
 }
@@ -68,24 +67,27 @@ def test_the_list_of_what_differs_has_nothing_that_does_not(compared):
     assert idle == []
 
 
-def test_accounts_units_and_alternatives_are_the_same(consumer, stock):
-    def content(build, path):
+def test_accounts_are_the_same_but_for_their_numbers(consumer, stock):
+    def accounts(build, path, *fields):
         with open(os.path.join(build.rootfs(IMAGE), path), encoding="utf-8") as file:
-            return sorted(file.read().splitlines())
+            return sorted([line.split(":")[field] for field in fields] for line in file.read().splitlines())
 
-    for path in ("etc/passwd", "etc/group", "etc/shadow", "etc/gshadow", "etc/subuid", "etc/subgid"):
-        assert content(consumer, path) == content(stock, path), path
+    for path, fields in (("etc/passwd", (0, 1, 4, 5, 6)), ("etc/shadow", (0, 1)), ("etc/group", (0, 3))):
+        assert accounts(consumer, path, *fields) == accounts(stock, path, *fields), path
+
+
+def test_units_and_alternatives_are_the_same(consumer, stock):
+    def links(build, folder):
+        root = build.rootfs(IMAGE)
+        return {
+            os.path.relpath(os.path.join(top, name), root): os.readlink(os.path.join(top, name))
+            for top, folders, files in os.walk(os.path.join(root, folder))
+            for name in folders + files
+            if os.path.islink(os.path.join(top, name)) and not name.endswith((".gz", ".1", ".7"))
+        }
+
     for folder in ("etc/systemd", "etc/alternatives", "etc/rc3.d"):
-        ours, theirs = (
-            {
-                os.path.relpath(os.path.join(top, name), build.rootfs(IMAGE)): os.readlink(os.path.join(top, name))
-                for top, folders, files in os.walk(os.path.join(build.rootfs(IMAGE), folder))
-                for name in folders + files
-                if os.path.islink(os.path.join(top, name)) and not name.endswith((".gz", ".1", ".7"))
-            }
-            for build in (consumer, stock)
-        )
-        assert ours == theirs, folder
+        assert links(consumer, folder) == links(stock, folder), folder
 
 
 def test_all_kinds_of_images_are_made_from_a_template(consumer):
