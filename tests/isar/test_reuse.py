@@ -108,8 +108,8 @@ def test_the_store_keeps_what_either_build_directory_uses(consumer, patched, wor
         os.rename(hidden, root)
 
 
-def test_another_user_elsewhere_without_network_gets_the_same(workspace, bundle, consume_settings, consumer):
-    other = Workspace(os.path.join(workspace.path, "another", "place"), workspace.isar, user=f"{USER}-2")
+def test_another_user_elsewhere_without_network_gets_the_same(isar, workspace, bundle, consume_settings, consumer):
+    other = Workspace(os.path.join(workspace.path, "another", "place"), isar, user=f"{USER}-2")
     build = Build(
         other, "elsewhere", f'{consume_settings(bundle)}\nBB_NO_NETWORK = "1"\n', other.product_layers
     )
