@@ -33,6 +33,8 @@ class Build:
         self.name = name
         self.path = os.path.join(workspace.path, name)
         self.output = ""
+        # that of the run which made what other tests look at
+        self.made = ""
         self.seconds = 0.0
         workspace.run(f". isar/isar-init-build-env {name} >/dev/null", check=True)
         self.add_layers(layers)
@@ -86,9 +88,10 @@ class Build:
         found = re.findall(r"^ERROR: .*(?:\n(?!NOTE:|ERROR:|WARNING:).*)*", self.output, re.MULTILINE)
         return "\n".join(found) or self.output[-4000:]
 
-    def tasks(self):
-        """What the last run executed, as pairs of recipe file and task."""
-        return [(os.path.basename(file), task) for file, task in RUNNING.findall(self.output)]
+    def tasks(self, output=None):
+        """What the last run executed, or the one that said so, as pairs of recipe file and task."""
+        found = RUNNING.findall(self.output if output is None else output)
+        return [(os.path.basename(file), task) for file, task in found]
 
     def deployed(self, pattern):
         """The one deployed file that matches."""

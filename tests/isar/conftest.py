@@ -75,6 +75,7 @@ def producer(workspace):
     path = os.path.join(build.path, STALE)
     workspace.run(f"mkdir -p {os.path.dirname(path)} && touch {path}", check=True)
     build.build("isar-image-base")
+    build.made = build.output
     return build
 
 
@@ -106,6 +107,7 @@ def consumer(workspace, bundle, consume_settings):
     """The product, built on the template, in a build directory that shares nothing with the producer's."""
     build = Build(workspace, "consume", consume_settings(bundle), workspace.product_layers)
     build.build("product-image")
+    build.made = build.output
     return build
 
 

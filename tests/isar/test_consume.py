@@ -30,7 +30,7 @@ def read(build, path):
 
 
 def test_nothing_of_the_platform_is_made_again(consumer):
-    tasks = consumer.tasks()
+    tasks = consumer.tasks(consumer.made)
     print("\n".join(f"{recipe}:{task}" for recipe, task in tasks))
     assert ("template-import.bb", "do_template_import") in tasks
     assert ("template-bootstrap-target.bb", "do_template_bootstrap") in tasks
@@ -41,7 +41,7 @@ def test_nothing_of_the_platform_is_made_again(consumer):
 
 
 def test_own_packages_are_built_in_the_imported_chroot(consumer):
-    assert ("product-app_1.0.bb", "do_dpkg_build") in consumer.tasks()
+    assert ("product-app_1.0.bb", "do_dpkg_build") in consumer.tasks(consumer.made)
     chroot = os.path.realpath(consumer.deployed("schroot-target/debian-bookworm-amd64-template-*"))
     assert os.path.exists(os.path.join(chroot, "usr", "bin", "dpkg-buildpackage"))
 
@@ -90,7 +90,7 @@ def test_the_manifest_equals_that_of_a_full_build(consumer, stock):
 
 def test_it_warns_of_nothing_that_a_full_build_does_not_warn_of(consumer, stock):
     def warnings(build):
-        return set(re.findall("^WARNING: .*", build.output.replace(build.path, ""), re.MULTILINE))
+        return set(re.findall("^WARNING: .*", (build.made or build.output).replace(build.path, ""), re.MULTILINE))
 
     assert not warnings(consumer) - warnings(stock)
 
@@ -120,7 +120,7 @@ def test_the_file_beside_the_image_has_template_signer_and_packages(consumer):
 
 def test_the_log_of_the_build_names_template_and_file(consumer):
     path = consumer.image(IMAGE, "template.json")
-    (line,) = [line for line in consumer.output.splitlines() if path in line]
+    (line,) = [line for line in consumer.made.splitlines() if path in line]
     assert re.search(rf"built on the template platform 1\.0 \(sha256:[0-9a-f]{{64}}\), signed by {IDENTITY}: ", line)
 
 

@@ -70,7 +70,7 @@ def consumes(build, target):
     text = build.run(f"bitbake -e {target}")
     values = dict(re.findall(r'^(\w+)="(.*)"$', text, re.MULTILINE))
     found = {"template_install_packages" in values["ROOTFS_INSTALL_COMMAND"].split(),
-             "-template-" in values["SCHROOT_TARGET_DIR"]}  # fmt: skip
+             bool(re.search("-template-[0-9a-f]{12}$", values["SCHROOT_TARGET_DIR"]))}  # fmt: skip
     assert len(found) == 1
     return found.pop()
 

@@ -39,20 +39,20 @@ def test_the_bundle_is_signed_and_verifies(workspace, bundle):
 
 def test_the_log_tells_what_consumers_have_to_set(producer, workspace, bundle):
     digest = helper(workspace, "inspect", bundle)["digest"]
-    assert f'TEMPLATE_SOURCE = "{bundle}"' in producer.output
-    assert f'TEMPLATE_DIGEST = "{digest}"' in producer.output
+    assert f'TEMPLATE_SOURCE = "{bundle}"' in producer.made
+    assert f'TEMPLATE_DIGEST = "{digest}"' in producer.made
 
 
 def test_all_components_are_there(manifest):
     names = {component["name"] for component in manifest["components"]}
-    assert names == {"rootfs", "buildchroot-target", "bootstrap", "isar-apt"}
+    assert names == {"rootfs", "buildchroot-target", "bootstrap", "isar-apt", "sstate", "initrd"}
     for component in manifest["components"]:
         print(component)
 
 
 def test_anchors_name_the_layers_but_not_ours(manifest, workspace):
     layers = {layer["name"]: layer for layer in manifest["anchors"]["layers"]}
-    assert sorted(layers) == ["core", "isar"]
+    assert sorted(layers) == ["core", "isar", "platform"]
     tree = workspace.run(
         "git -C isar rev-parse HEAD:meta", check=True, stdout=subprocess.PIPE
     ).stdout.strip()

@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from bitbake_build import Build
+from conftest import PLATFORM
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def build(workspace, consume_settings):
     made = []
 
     def build(*arguments, **options):
-        settings = consume_settings(*arguments, **options)
+        settings = PLATFORM + consume_settings(*arguments, **options)
         made.append(Build(workspace, "untrusted", settings, [workspace.platform_layer, workspace.layer]))
         return made[0]
 
