@@ -9,7 +9,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .PHONY: help
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | \
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | \
 		while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 .PHONY: demo
@@ -45,6 +45,12 @@ test-isar: ## the tests with the real Isar; they fail where there is no Isar
 	@scripts/setup build isar test
 	@scripts/build
 	@ISAR_TESTS_REQUIRED=1 scripts/run-tests isar
+
+.PHONY: test-arm64
+test-arm64: ## Isar builds for arm64, on a machine that is none; they fail where that cannot be
+	@scripts/setup build isar test
+	@scripts/build
+	@ISAR_TESTS_REQUIRED=1 scripts/run-tests arm64
 
 .PHONY: bench-isar
 bench-isar: ## a product on a template and by Isar alone, compared task by task

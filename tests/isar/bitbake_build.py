@@ -12,8 +12,8 @@ import time
 MULTICONFIG = "qemuamd64-bookworm"
 MACHINE = "qemuamd64"
 
-COMMON = f"""
-BBMULTICONFIG = "{MULTICONFIG}"
+COMMON = """
+BBMULTICONFIG = "{multiconfig}"
 # the packages of the SBOM generator come from a git host
 ROOTFS_FEATURES:remove = "generate-sbom"
 """
@@ -25,6 +25,7 @@ class Build:
     """A build directory below a workspace."""
 
     multiconfig = MULTICONFIG
+    machine = MACHINE
     # without, bitbake runs where only the loopback interface is
     network = True
 
@@ -38,7 +39,7 @@ class Build:
         self.seconds = 0.0
         workspace.run(f". isar/isar-init-build-env {name} >/dev/null", check=True)
         self.add_layers(layers)
-        self.configure(COMMON + settings)
+        self.configure(COMMON.format(multiconfig=self.multiconfig) + settings)
 
     def add_layers(self, layers):
         path = os.path.join(self.path, "conf", "bblayers.conf")
@@ -81,7 +82,7 @@ class Build:
         return done.returncode == 0
 
     def build(self, recipe, check=True):
-        return self.bitbake(f"mc:{MULTICONFIG}:{recipe}", check)
+        return self.bitbake(f"mc:{self.multiconfig}:{recipe}", check)
 
     def errors(self):
         """The errors of the last run, with the lines that belong to them."""
@@ -100,7 +101,7 @@ class Build:
         return found[0]
 
     def image(self, recipe, suffix):
-        return self.deployed(f"images/{MACHINE}/{recipe}-debian-bookworm-{MACHINE}.{suffix}")
+        return self.deployed(f"images/{self.machine}/{recipe}-debian-bookworm-{self.machine}.{suffix}")
 
     def work(self, recipe):
         found = glob.glob(os.path.join(self.path, "tmp", "work", "*", recipe, "*"))
@@ -108,7 +109,7 @@ class Build:
         return found[0]
 
     def rootfs(self, recipe):
-        return os.path.join(self.work(f"{recipe}-{MACHINE}"), "rootfs")
+        return os.path.join(self.work(f"{recipe}-{self.machine}"), "rootfs")
 
     def task_log(self, recipe, task):
         with open(os.path.join(self.work(recipe), "temp", f"log.{task}"), encoding="utf-8", errors="replace") as file:
@@ -116,13 +117,13 @@ class Build:
 
     def variables(self, recipe, *names):
         """Values of variables as a recipe has them."""
-        text = self.run(f"bitbake -e mc:{MULTICONFIG}:{recipe}")
+        text = self.run(f"bitbake -e mc:{self.multiconfig}:{recipe}")
         values = dict(re.findall(r'^(\w+)="(.*)"$', text, re.MULTILINE))
         return {name: values[name] for name in names}
 
     def signatures(self, recipe):
         """Every task's signature, as bitbake computes them without building anything."""
-        self.bitbake(f"-S none -S lockedsigs mc:{MULTICONFIG}:{recipe}")
+        self.bitbake(f"-S none -S lockedsigs mc:{self.multiconfig}:{recipe}")
         path = os.path.join(self.path, "locked-sigs.inc")
         with open(path, encoding="utf-8") as file:
             return file.read()

@@ -20,6 +20,9 @@ from bitbake_build import Build  # noqa: E402
 from emulator import Emulator  # noqa: E402
 from workspace import IDENTITY, NoIsar, Workspace, find_isar  # noqa: E402
 
+# builds for another architecture take long, and have a suite of their own
+collect_ignore = ["arm64"]
+
 SCRATCH = os.environ.get("ISAR_TEMPLATE_TEST_SCRATCH", "/var/tmp/isar-template-tests")
 
 STALE = "tmp/deploy/images/qemuamd64/isar-image-base-debian-bookworm-qemuamd64.template.json"
@@ -67,10 +70,15 @@ def workspace(isar):
 
 
 @pytest.fixture(scope="session")
-def producer(workspace):
+def produce_settings(workspace):
+    """Settings for the build that makes the bundle."""
+    return PRODUCE.format(key=workspace.key, helper=workspace.helper)
+
+
+@pytest.fixture(scope="session")
+def producer(workspace, produce_settings):
     """The platform, built and deployed as a template."""
-    settings = PLATFORM + PRODUCE.format(key=workspace.key, helper=workspace.helper)
-    build = Build(workspace, "produce", settings, [workspace.platform_layer, workspace.layer])
+    build = Build(workspace, "produce", PLATFORM + produce_settings, [workspace.platform_layer, workspace.layer])
     # as if an image that was built on a template were there already
     path = os.path.join(build.path, STALE)
     workspace.run(f"mkdir -p {os.path.dirname(path)} && touch {path}", check=True)

@@ -12,8 +12,6 @@ import shutil
 import subprocess
 import time
 
-QEMU = "qemu-system-x86_64"
-FIRMWARE = "/usr/share/ovmf/OVMF.fd"
 SUITE = "bookworm"
 # mmdebstrap knows one when none is named
 MIRROR = [os.environ["ISAR_TEMPLATE_TEST_MIRROR"]] if os.environ.get("ISAR_TEMPLATE_TEST_MIRROR") else []
@@ -27,10 +25,19 @@ KVM_BROKEN = "KVM internal error"
 class Emulator:
     """qemu on the host, or in a tree to chroot into."""
 
+    folder = "emulator"
+    qemu = "qemu-system-x86_64"
+    firmware = "/usr/share/ovmf/OVMF.fd"
+    packages = "qemu-system-x86,ovmf"
+    machine = ("-M", "q35", "-m", "1024")
+    disk = ("-hda", "{image}")
+    # the fastest first
+    accelerators = ("kvm", "tcg")
+
     def __init__(self, scratch):
         self.root = None
-        if not (shutil.which(QEMU) and os.path.exists(FIRMWARE)):
-            self.root = os.path.join(scratch, "emulator")
+        if not (shutil.which(self.qemu) and os.path.exists(self.firmware)):
+            self.root = os.path.join(scratch, self.folder)
             self._make_root()
 
     def _make_root(self):
@@ -38,7 +45,7 @@ class Emulator:
             return
         new = f"{self.root}.new"
         subprocess.run(
-            ["mmdebstrap", "--variant=essential", "--include=qemu-system-x86,ovmf",
+            ["mmdebstrap", "--variant=essential", f"--include={self.packages}",
              "--aptopt=APT::Install-Recommends false", SUITE, new, *MIRROR],
             check=True, stdin=subprocess.DEVNULL, capture_output=True,
         )  # fmt: skip
@@ -47,7 +54,9 @@ class Emulator:
     def boot(self, image, lines, patience=PATIENCE):
         """Boot a throw-away view of `image` until the console has shown all `lines`; returns its text."""
         console = ""
-        for accelerator in ("kvm", "tcg") if os.path.exists("/dev/kvm") else ("tcg",):
+        for accelerator in self.accelerators:
+            if accelerator == "kvm" and not os.path.exists("/dev/kvm"):
+                continue
             console, alive = self._run(image, lines, accelerator, patience)
             if alive:
                 break
@@ -56,12 +65,13 @@ class Emulator:
         return console
 
     def _command(self, image, accelerator):
-        qemu = [QEMU, "-M", "q35", "-m", "1024", "-accel", accelerator, "-nographic", "-no-reboot",
-                "-snapshot", "-bios", FIRMWARE, "-net", "none"]  # fmt: skip
-        if self.root is None:
-            return [*qemu, "-hda", image]
+        qemu = [self.qemu, *self.machine, "-accel", accelerator, "-nographic", "-no-reboot",
+                "-snapshot", "-bios", self.firmware, "-net", "none"]  # fmt: skip
         folder, name = os.path.split(os.path.realpath(image))
-        qemu += ["-hda", f"/mnt/{name}"]
+        seen = image if self.root is None else f"/mnt/{name}"
+        qemu += [word.format(image=seen) for word in self.disk]
+        if self.root is None:
+            return qemu
         # mounts of a namespace of its own go when qemu goes
         script = (
             f"mount --bind {shlex.quote(folder)} {shlex.quote(self.root)}/mnt"
