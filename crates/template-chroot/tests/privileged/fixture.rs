@@ -301,3 +301,9 @@ pub fn online() -> bool {
             .is_ok_and(|captured| captured.exit.success())
     })
 }
+
+/// Whether sudo is there and asks nothing.
+pub fn sudo() -> bool {
+    let status = Command::new("sudo").args(["-n", "true"]).status();
+    status.is_ok_and(|status| status.success())
+}

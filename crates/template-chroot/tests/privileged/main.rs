@@ -4,7 +4,8 @@
 //!
 //! They need root and `ISAR_TEMPLATE_TEST_TREE`, a Debian root filesystem (`mmdebstrap --variant=minbase` will do), which is
 //! never changed: every test works on a copy or in an overlay. Where something is missing they are reported as ignored,
-//! with the reason. Tests named `online` need the Debian mirror as well.
+//! with the reason. Tests named `online` need the Debian mirror as well, those named `sudo`
+//! a sudo that asks nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod fixture;
@@ -32,7 +33,9 @@ fn main() -> ExitCode {
     let trials = tests
         .map(|(name, test): &Test| {
             let test = *test;
-            let ignored = missing.is_some() || (name.contains("online") && !fixture::online());
+            let ignored = missing.is_some()
+                || (name.contains("online") && !fixture::online())
+                || (name.contains("sudo") && !fixture::sudo());
             Trial::test(format!("privileged_{name}"), move || {
                 std::panic::catch_unwind(test).map_err(|_| Failed::without_message())
             })
