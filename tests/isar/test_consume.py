@@ -192,10 +192,13 @@ def test_consuming_has_places_of_its_own_for_the_chroot_and_the_bootstrap(consum
 
 
 def test_switched_off_in_the_same_build_directory_everything_is_isars(consumer, stock):
-    consumer.configure('TEMPLATE_MODE = "off"\n')
-    for recipe in ("sbuild-chroot-target", IMAGE):
-        theirs = stock.variables(recipe, *PLACES)
-        expected = {name: value.replace(stock.path, consumer.path) for name, value in theirs.items()}
-        assert consumer.variables(recipe, *PLACES) == expected
-    chroot = [line for line in consumer.signatures(IMAGE).splitlines() if "sbuild-chroot-target:" in line]
-    assert chroot and chroot == [line for line in stock.signatures(IMAGE).splitlines() if "sbuild-chroot-target:" in line]
+    with consumer.configured('TEMPLATE_MODE = "off"'):
+        for recipe in ("sbuild-chroot-target", IMAGE):
+            theirs = stock.variables(recipe, *PLACES)
+            expected = {name: value.replace(stock.path, consumer.path) for name, value in theirs.items()}
+            assert consumer.variables(recipe, *PLACES) == expected
+        chroots = [
+            [line for line in build.signatures(IMAGE).splitlines() if "sbuild-chroot-target:" in line]
+            for build in (consumer, stock)
+        ]
+    assert chroots[0] and chroots[0] == chroots[1]
