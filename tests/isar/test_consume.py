@@ -132,8 +132,8 @@ def test_where_the_bundle_and_the_store_are_changes_no_signature(consumer, bundl
     before = consumer.signatures(IMAGE)
     moved = os.path.join(consumer.path, "moved.tar")
     os.symlink(bundle, moved)
-    consumer.configure(f'TEMPLATE_SOURCE = "file://{moved}"\nTEMPLATE_STORE_DIR = "{consumer.path}/other"\n')
-    assert consumer.signatures(IMAGE) == before
+    with consumer.configured(f'TEMPLATE_SOURCE = "file://{moved}"\nTEMPLATE_STORE_DIR = "{consumer.path}/other"'):
+        assert consumer.signatures(IMAGE) == before
 
 
 def test_whom_to_trust_is_verified_again_and_builds_nothing_again(consumer, workspace, bundle):
@@ -145,8 +145,8 @@ def test_whom_to_trust_is_verified_again_and_builds_nothing_again(consumer, work
     with open(workspace.signers, encoding="ascii") as file, open(signers, "w", encoding="ascii") as more:
         more.write(f"{file.read()}# somebody else is trusted as well\n")
     os.chmod(signers, 0o644)
-    consumer.configure(f'TEMPLATE_ALLOWED_SIGNERS = "{signers}"\n')
-    assert differing() == {"template-import:do_template_import"}
+    with consumer.configured(f'TEMPLATE_ALLOWED_SIGNERS = "{signers}"'):
+        assert differing() == {"template-import:do_template_import"}
 
 
 def test_another_release_at_the_same_address_is_fetched(consumer, workspace, bundle, second_bundle):
@@ -180,7 +180,7 @@ def test_the_sdk_of_a_product_is_built_as_ever(consumer, stock):
     assert "template_install_packages" in consumer.variables(IMAGE, "ROOTFS_INSTALL_COMMAND")["ROOTFS_INSTALL_COMMAND"]
 
 
-# the last ones: they change the mode of the build directory
+# they depend on the mode
 PLACES = ("SCHROOT_TARGET_DIR", "SCHROOT_HOST_DIR", "DEPLOY_DIR_BOOTSTRAP", "WORKDIR", "STAMP")
 
 
