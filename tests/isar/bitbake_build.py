@@ -22,7 +22,7 @@ RUNNING = re.compile(r"NOTE: Running (?:setscene )?task \d+ of \d+ \((?:mc:[^:]+
 
 
 class Build:
-    """A build directory below a workspace."""
+    """A build directory below a workspace, of some gigabytes: as a context it is removed at the end."""
 
     multiconfig = MULTICONFIG
     machine = MACHINE
@@ -40,6 +40,12 @@ class Build:
         workspace.run(f". isar/isar-init-build-env {name} >/dev/null", check=True)
         self.add_layers(layers)
         self.configure(COMMON.format(multiconfig=self.multiconfig) + settings)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.workspace.clear(self.path)
 
     def add_layers(self, layers):
         path = os.path.join(self.path, "conf", "bblayers.conf")

@@ -3,8 +3,9 @@
 """Builds with the real Isar, each made once and looked at by many tests.
 
 $ISAR_DIR names the checkout of Isar, else a cached or fresh clone is used. Where there is none, all tests
-are skipped, or fail with ISAR_TESTS_REQUIRED=1. $ISAR_TEMPLATE is another helper than target/release's. $ISAR_TEMPLATE_TEST_SCRATCH is the folder for it all (some
-15 GB); it stays after the tests with ISAR_TESTS_KEEP=1.
+are skipped, or fail with ISAR_TESTS_REQUIRED=1. $ISAR_TEMPLATE is another helper than target/release's.
+$ISAR_TEMPLATE_TEST_SCRATCH is the folder for it all (some 20 GB: builds that one module uses are removed after it);
+everything stays (some 50 GB) with ISAR_TESTS_KEEP=1.
 """
 
 import os
@@ -65,8 +66,7 @@ def workspace(isar):
     os.chmod(path, 0o755)
     workspace = Workspace(path, isar)
     yield workspace
-    if os.environ.get("ISAR_TESTS_KEEP") != "1":
-        workspace.remove()
+    workspace.clear()
 
 
 @pytest.fixture(scope="session")

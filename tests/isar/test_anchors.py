@@ -15,9 +15,9 @@ IMAGE = "product-image"
 
 @pytest.fixture(scope="module")
 def build(workspace, bundle, consume_settings):
-    build = Build(workspace, "anchors", consume_settings(bundle), workspace.product_layers)
-    build.signatures(IMAGE)
-    return build
+    with Build(workspace, "anchors", consume_settings(bundle), workspace.product_layers) as build:
+        build.signatures(IMAGE)
+        yield build
 
 
 @contextlib.contextmanager
@@ -91,6 +91,6 @@ def test_what_makes_chroots_and_package_lists_is_an_anchor(build, settings, name
 
 def test_a_layer_of_the_template_that_is_missing_is_named(workspace, bundle, consume_settings):
     layers = [workspace.product_layer, workspace.layer]
-    build = Build(workspace, "anchors-missing", consume_settings(bundle), layers)
-    assert not parse(build)
-    assert "layer platform" in build.errors() and "add the layer to BBLAYERS" in build.errors()
+    with Build(workspace, "anchors-missing", consume_settings(bundle), layers) as build:
+        assert not parse(build)
+        assert "layer platform" in build.errors() and "add the layer to BBLAYERS" in build.errors()

@@ -70,7 +70,8 @@ def kas(workspace):
         assert done.returncode == 0 or not check, done.stdout[-4000:]
         return done.stdout
 
-    return run
+    yield run
+    workspace.clear(project)
 
 
 def test_a_product_is_built_on_a_template_that_the_environment_names(kas, workspace, bundle):

@@ -2,6 +2,7 @@
 # Copyright (c) The isar-template authors
 """TEMPLATE_MODE and TEMPLATE_FORBID from every place that may set them, and settings that cannot work."""
 
+import contextlib
 import json
 import os
 import re
@@ -33,6 +34,8 @@ def consuming(bundle, consume_settings):
 @pytest.fixture
 def make(workspace):
     """A build directory of its own for each configuration: a server that failed may still be shutting down."""
+    made = contextlib.ExitStack()
+
     def make(settings, multiconfigs=None, recipes=None):
         multiconfigs = multiconfigs or {}
         text = json.dumps([settings, multiconfigs, recipes])
@@ -40,7 +43,7 @@ def make(workspace):
         layers = [workspace.platform_layer, workspace.layer]
         if recipes:
             layers.append(write_layer(os.path.join(workspace.path, f"{name}-layer"), recipes))
-        build = Build(workspace, name, f"{PLATFORM}\n{settings}\n", layers)
+        build = made.enter_context(Build(workspace, name, f"{PLATFORM}\n{settings}\n", layers))
         for mc, conf in multiconfigs.items():
             folder = os.path.join(build.path, "conf", "multiconfig")
             os.makedirs(folder, exist_ok=True)
@@ -49,7 +52,8 @@ def make(workspace):
             build.configure(f'BBMULTICONFIG = "{" ".join(multiconfigs)}"\n')
         return build
 
-    return make
+    with made:
+        yield make
 
 
 def write(path, text):

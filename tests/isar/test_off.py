@@ -21,9 +21,9 @@ TARGETS = [f"mc:{multiconfig}:{recipe}" for multiconfig in MULTICONFIGS for reci
 @pytest.fixture(scope="module")
 def off(workspace):
     """The build directory; there is one, since Isar hashes its path in recipes with an apt:// source."""
-    build = Build(workspace, "off", PLATFORM, [workspace.platform_layer])
-    build.configure(f'BBMULTICONFIG = "{" ".join(MULTICONFIGS)}"\n')
-    return build
+    with Build(workspace, "off", PLATFORM, [workspace.platform_layer]) as build:
+        build.configure(f'BBMULTICONFIG = "{" ".join(MULTICONFIGS)}"\n')
+        yield build
 
 
 @pytest.fixture(scope="module")

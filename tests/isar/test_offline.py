@@ -19,11 +19,13 @@ def packages(build, name):
 
 
 @pytest.fixture(scope="module")
-def full_bundle(producer, stock):
+def full_bundle(producer, stock, workspace):
     """A release of the platform with all downloads, those of the product among them."""
     with producer.configured('TEMPLATE_VERSION = "1.2"\nTEMPLATE_COMPONENTS:append = " base-apt"'):
         producer.build("isar-image-base")
-    return producer.deployed("template/platform-1.2.tar")
+    path = producer.deployed("template/platform-1.2.tar")
+    yield path
+    workspace.clear(path)
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +38,13 @@ def there_already(producer):
 @pytest.fixture(scope="module")
 def offline(workspace, full_bundle, consume_settings, there_already):
     settings = consume_settings(full_bundle) + 'BB_NO_NETWORK = "1"\n'
-    build = Build(workspace, "offline", settings, workspace.product_layers)
-    folder = os.path.join(build.path, DOWNLOADS)
-    workspace.run(f"mkdir -p {folder} && echo mine > {folder}/{there_already}", check=True)
-    build.network = False
-    build.build(IMAGE)
-    print(f"\noffline {build.seconds:.0f} s")
-    return build
+    with Build(workspace, "offline", settings, workspace.product_layers) as build:
+        folder = os.path.join(build.path, DOWNLOADS)
+        workspace.run(f"mkdir -p {folder} && echo mine > {folder}/{there_already}", check=True)
+        build.network = False
+        build.build(IMAGE)
+        print(f"\noffline {build.seconds:.0f} s")
+        yield build
 
 
 def test_the_image_is_complete_and_that_of_a_full_build(offline, stock):

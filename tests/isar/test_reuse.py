@@ -67,10 +67,10 @@ def patched(workspace, consumer, bundle, second_bundle, consume_settings):
     layer = workspace.make_layer("patch", {"recipes-app/platform-lib/platform-lib_%.bbappend": PATCH})
     clean_up(workspace, store_of(consumer), second_bundle)
     settings = f'TEMPLATE_STORE_DIR = "{store_of(consumer)}"\nTEMPLATE_KEEP = "1"\n'
-    build = Build(workspace, "patched", consume_settings(bundle) + settings, [*workspace.product_layers, layer])
-    build.bitbake(f"-c rootfs_install mc:{build.multiconfig}:{IMAGE}")
-    build.made = build.output
-    return build
+    with Build(workspace, "patched", consume_settings(bundle) + settings, [*workspace.product_layers, layer]) as build:
+        build.bitbake(f"-c rootfs_install mc:{build.multiconfig}:{IMAGE}")
+        build.made = build.output
+        yield build
 
 
 def test_a_changed_recipe_is_built_again_with_what_is_built_with_it(patched):

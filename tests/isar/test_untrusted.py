@@ -33,7 +33,7 @@ def build(workspace, consume_settings):
         return made[0]
 
     yield build
-    workspace.remove(made[0].path)
+    workspace.clear(made[0].path)
 
 
 def helpers_message(workspace, build, bundle, signers):

@@ -5,9 +5,12 @@
 The user that runs bitbake may not read where the sources are (root's home), so all of it is copied.
 """
 
+import json
 import os
 import shutil
 import subprocess
+
+import schemas
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -94,6 +97,14 @@ class Workspace:
             command = ["unshare", "--net", "sh", "-ec", 'ip link set lo up; exec "$@"', "sh", *command]
         return subprocess.run(command, stdin=subprocess.DEVNULL, text=True, **options)
 
+    def inspect(self, bundle):
+        """What the helper tells about a bundle of the platform's team."""
+        trust = ["--allowed-signers", self.signers, "--identity", IDENTITY]
+        command = [self.helper, "--format", "json", "inspect", *trust, bundle]
+        report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        schemas.check("report-v1", report)
+        return report
+
     def make_layer(self, name, files):
         """A layer of some recipes and bbappends, by their paths."""
         layer = os.path.join(self.path, f"{name}-layer")
@@ -121,9 +132,14 @@ class Workspace:
         os.chmod(path, 0o644)
         return path
 
-    def remove(self, path=None):
-        """Remove the workspace, or something in it, with root's files."""
-        command = ["rm", "-rf", "--one-file-system", path or self.path]
+    def clear(self, path=None):
+        """Remove the workspace, or something in it that no test needs any more, unless all of it is to be kept."""
+        if os.environ.get("ISAR_TESTS_KEEP") != "1":
+            self.remove(path or self.path)
+
+    def remove(self, path):
+        """Remove something, with root's files in it."""
+        command = ["rm", "-rf", "--one-file-system", path]
         subprocess.run(command if os.getuid() == 0 else ["sudo", *command], check=True)
 
 
