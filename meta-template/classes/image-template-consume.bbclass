@@ -9,6 +9,7 @@
 # does in several calls of apt. Everything after do_rootfs_install is Isar's alone.
 
 inherit image-template-imported
+inherit image-template-imager
 
 python () {
     from imagetemplate import settings

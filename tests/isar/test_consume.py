@@ -128,6 +128,43 @@ def test_the_image_boots_with_the_products_service(consumer, emulator):
     emulator.boot(consumer.image(IMAGE, "wic"), ["product-app is running", "login:"])
 
 
+def test_the_tools_of_the_image_are_there_before_it_is_made(consumer, stock):
+    installing = "Installing imager deps:"
+    recipe = f"{IMAGE}-{consumer.machine}"
+    assert installing in consumer.task_log(recipe, "do_template_imager")
+    assert installing not in consumer.task_log(recipe, "do_image_wic")
+    assert installing in stock.task_log(recipe, "do_image_wic")
+    # those of which the image has something are listed there
+    manifests = []
+    for build in (consumer, stock):
+        with open(build.image(IMAGE, "wic.manifest"), encoding="utf-8") as file:
+            manifests.append(file.read())
+    assert manifests[0] == manifests[1]
+
+
+def test_wic_leaves_nothing_beside_the_image(consumer):
+    work = consumer.work(f"{IMAGE}-{consumer.machine}")
+    assert not os.path.exists(os.path.join(work, "template-wic"))
+    assert os.listdir(os.path.join(work, "template-tools")) == ["layer"]
+    # neither do files have a second name, nor was one changed through it
+    assert os.stat(os.path.join(work, "rootfs/usr/bin/nano")).st_nlink == 1
+    with open(os.path.join(work, "rootfs/etc/fstab"), encoding="utf-8") as file:
+        assert "/boot" not in file.read()
+
+
+def test_the_shortcuts_to_the_image_can_be_switched_off(consumer):
+    def functions(settings):
+        with consumer.configured(settings):
+            text = consumer.run(f"bitbake -e mc:{consumer.multiconfig}:{IMAGE}")
+        return text.split("\ngenerate_wic_image() {")[1].split("\n}")[0], "'do_image_wic': ['do_template_imager'" in text
+
+    wic, prepared = functions("")
+    assert "template-wic" in wic and f"/tmp/{IMAGE}" not in wic and prepared
+    wic, prepared = functions('TEMPLATE_LINK_WIC = "0"\nTEMPLATE_PREPARE_IMAGER = "0"')
+    assert "template-wic" not in wic and f"/tmp/{IMAGE}" in wic
+    assert not prepared
+
+
 def test_where_the_bundle_and_the_store_are_changes_no_signature(consumer, bundle):
     before = consumer.signatures(IMAGE)
     moved = os.path.join(consumer.path, "moved.tar")

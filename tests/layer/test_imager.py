@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) The isar-template authors
+"""Where wic works, and when the tools that were installed beforehand are those that Isar would install."""
+
+import pytest
+
+from imagetemplate import helper, imager
+
+ISARS = """\
+    export BUILDDIR=${TOPDIR}
+    imager_run -p -d ${PP_WORK} -u root <<'EOIMAGER'
+        wic create -o "/tmp/${IMAGE_FULLNAME}.wic/"
+        WIC_DIRECT=$(ls -t -1 /tmp/${IMAGE_FULLNAME}.wic/*.direct | head -1)
+        mv -f ${WIC_DIRECT} ${PP_DEPLOY}/${IMAGE_FULLNAME}.wic
+EOIMAGER
+"""
+STATUS = """\
+Package: grub-efi-amd64-bin
+Status: install ok installed
+Depends: grub-common (= 2.06-13), mkbootimage | our-mkimage
+Version: 2.06-13
+
+Package: parted
+Status: install ok unpacked
+Version: 3.5-3
+
+Package: removed
+Status: deinstall ok config-files
+Version: 1
+"""
+
+
+class Changing:
+    """A store that can be written to."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def getVar(self, name, expand=True):
+        return self.values.get(name)
+
+    def setVar(self, name, value):
+        self.values[name] = value
+
+
+@pytest.fixture
+def image(tmp_path, monkeypatch):
+    def write(path, text):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    top = tmp_path / "tmp"
+    tools = top / "work" / "image" / "template-tools"
+    write(tools / "layer" / "var/lib/dpkg/status", STATUS)
+    write(tmp_path / "apt" / "own" / "dists/own/main/binary-amd64/Packages", "")
+    monkeypatch.setattr(helper, "as_root", lambda d, *argv, text="": "")
+    return Changing(
+        {
+            "generate_wic_image": ISARS,
+            "STAGING_DIR": str(top),
+            "SCHROOT_MOUNTS": f"/layers {top} /scripts",
+            "TEMPLATE_WIC_DIR": str(top / "work" / "image" / "template-wic"),
+            "TEMPLATE_TOOLS_DIR": str(tools),
+            "IMAGE_ROOTFS": str(top / "work" / "image" / "rootfs"),
+            "DEPLOY_DIR_IMAGE": str(top / "deploy"),
+            "SCHROOT_DIR": "/chroot",
+            "REPO_ISAR_DIR": str(tmp_path / "apt"),
+            "DISTRO": "own",
+            "INSTALL_image_wic": " grub-efi-amd64-bin",
+        }
+    )
+
+
+def offer(image, text):
+    with open(f"{image.getVar('REPO_ISAR_DIR')}/own/dists/own/main/binary-amd64/Packages", "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def test_wic_works_and_deploys_in_the_mount_of_the_root_filesystem(image):
+    text = imager.generate_wic_image(image)
+    assert '-o "${TEMPLATE_WIC_DIR}/"' in text
+    assert "ls -t -1 ${TEMPLATE_WIC_DIR}/*.direct" in text
+    assert "${WIC_DIRECT} ${DEPLOY_DIR_IMAGE}/${IMAGE_FULLNAME}.wic" in text
+    assert "/tmp/" not in text
+    lines = text.splitlines()
+    assert lines[0] == lines[-1] == "    sudo rm -rf --one-file-system '${TEMPLATE_WIC_DIR}'"
+    assert "EOIMAGER" in lines
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("DEPLOY_DIR_IMAGE", "/elsewhere"),
+        ("IMAGE_ROOTFS", "/elsewhere"),
+        ("SCHROOT_MOUNTS", "/layers"),
+        ("generate_wic_image", ISARS.replace("/tmp/", "/var/tmp/")),
+        ("generate_wic_image", None),
+    ],
+)
+def test_wic_stays_where_it_is_when_that_is_not_one_mount(image, name, value):
+    image.values[name] = value
+    assert imager.generate_wic_image(image) is None
+
+
+def test_tools_that_are_there_are_not_installed_again(image):
+    assert imager.use_layer(image) == ""
+    assert image.values["INSTALL_image_wic"] == ""
+    tools = image.values["TEMPLATE_TOOLS_DIR"]
+    assert image.values["TEMPLATE_SESSION_LOWER"] == f"{tools}/layer:/chroot"
+    assert image.values["TEMPLATE_SESSION_DIR"] == f"{tools}/session"
+
+
+@pytest.mark.parametrize("name", ["parted", "removed", "dosfstools", "grub-efi-amd64-bin=2.06"])
+def test_tools_that_are_not_quite_installed_are_left_to_isar(image, name):
+    image.values["INSTALL_image_wic"] += f" {name}"
+    assert imager.use_layer(image) == f"not installed is {name}"
+    assert image.values["INSTALL_image_wic"].split() == ["grub-efi-amd64-bin", name]
+    assert not image.values.get("TEMPLATE_SESSION_DIR")
+
+
+@pytest.mark.parametrize(
+    "fields, name",
+    [
+        ("Package: grub-common", "grub-common"),
+        ("Package: our-mkimage", "our-mkimage"),
+        ("Package: other\nProvides: grub, our-mkimage (= 1)", "our-mkimage"),
+        ("Package: grub-efi-amd64-bin", "grub-efi-amd64-bin"),
+    ],
+)
+def test_tools_that_may_be_built_here_are_left_to_isar(image, fields, name):
+    offer(image, f"{fields}\nFilename: pool/any.deb\n\n")
+    assert imager.use_layer(image) == f"{name} is built here"
+
+
+def test_what_is_built_here_and_concerns_no_tool_does_not_matter(image):
+    offer(image, "Package: product-app\nDepends: grub-common\nFilename: pool/any.deb\n\n")
+    assert imager.use_layer(image) == ""
+
+
+def test_nothing_is_used_that_was_not_finished(image):
+    image.values["TEMPLATE_TOOLS_DIR"] += "-none"
+    assert imager.use_layer(image) == "they were not installed"
+
+
+def test_a_path_that_mount_would_not_take_is_left_alone(image):
+    image.values["SCHROOT_DIR"] = "/chroot" + "/long" * 50
+    assert imager.use_layer(image) == "the path of the build directory is too long"
+    assert not image.values.get("TEMPLATE_SESSION_DIR")
+
+
+def test_the_first_session_is_kept_as_a_layer(image):
+    imager.begin_layer(image)
+    assert image.values["TEMPLATE_SESSION_LOWER"] == "/chroot"
+    assert image.values["TEMPLATE_SESSION_DIR"] == f"{image.values['TEMPLATE_TOOLS_DIR']}/new"
+    assert image.values["SCHROOT_MOUNTS"] == f"{image.values['REPO_ISAR_DIR']}/own:/isar-apt"
