@@ -43,7 +43,9 @@ class CrossEmulator(Emulator):
     firmware = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd"
     packages = "qemu-system-arm,qemu-efi-aarch64"
     machine = ("-M", "virt", "-cpu", "cortex-a57", "-m", "1024")
-    disk = ("-drive", "file={image},if=none,format=raw,id=disk", "-device", "virtio-blk-device,drive=disk")
+    # fstab has it as sda
+    disk = ("-drive", "file={image},if=none,format=raw,id=disk",
+            "-device", "virtio-scsi-device", "-device", "scsi-hd,drive=disk")  # fmt: skip
     accelerators = ("tcg",)
 
 
