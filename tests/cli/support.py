@@ -308,7 +308,8 @@ def hard_links(path):
         status = os.lstat(os.path.join(os.fsencode(path), name))
         if not stat.S_ISDIR(status.st_mode) and status.st_nlink > 1:
             groups.setdefault((status.st_dev, status.st_ino), []).append(name)
-    return sorted(sorted(names) for names in groups.values())
+    # a file may have further names elsewhere
+    return sorted(sorted(names) for names in groups.values() if len(names) > 1)
 
 
 def data_ranges(path):

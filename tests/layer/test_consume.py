@@ -91,6 +91,14 @@ def test_what_a_killed_checkout_left_is_removed(imported, calls, tmp_path, monke
     assert removed == [("rm", "-rf", "--one-file-system", str(tmp_path / ".rootfs.Ab12"))]
 
 
+@pytest.mark.parametrize("value, shared", [("1", True), ("0", False)])
+def test_build_chroots_have_their_files_in_common_unless_told_otherwise(imported, calls, value, shared):
+    imported.values["TEMPLATE_SHARE_BUILDCHROOT"] = value
+    consume.checkout_chroot(imported, "isar-apt", "/chroot")
+    (words,) = calls
+    assert ("--share" in words) is shared
+
+
 @pytest.mark.parametrize("use", [lambda d: consume.checkout(d, "rootfs", "/tree"), lambda d: consume.install(d, "/tree")])
 def test_a_cleared_store_says_how_to_import_again(imported, monkeypatch, use):
     fail_with(monkeypatch, "isar-template: template is not in store", "not-found", "import it")

@@ -161,7 +161,9 @@ pub fn usage_error(error: &clap::Error) -> ExitCode {
         args.iter().any(|a| a == "--format=json") || args.windows(2).any(|w| w == ["--format", "json"]);
     if as_json {
         let text = error.render().to_string();
-        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_string();
+        // the arguments that are missing have lines of their own
+        let lines: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).collect();
+        let message = lines.join("\n").trim_start_matches("error: ").to_string();
         let hint = Some("isar-template --help tells the usage".to_string());
         print_failure(true, None, &Failure { kind: "usage".into(), message, hint, code: 2 });
     } else {

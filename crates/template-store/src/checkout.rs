@@ -43,19 +43,27 @@ pub fn materialize(
     target: &Path,
     progress: &dyn Progress,
 ) -> Result<()> {
-    at_target(target, |root| {
-        progress.begin(what, entries.iter().map(|(e, _)| e.size()).sum());
-        begin_tree(entries, root)?;
-        entries
-            .par_iter()
-            .with_min_len(64)
-            .filter(|(entry, _)| matches!(entry.node, Node::File { .. }))
-            .try_for_each(|(entry, from)| {
-                copy_file(entry, &node::path(from, entry), &node::path(root, entry))?;
-                progress.advance(entry.size())
-            })?;
-        end_tree(entries, root)
-    })
+    at_target(target, |root| copy_tree(what, entries, root, progress))
+}
+
+/// The same, into an empty directory.
+pub(crate) fn copy_tree(
+    what: &str,
+    entries: &[(Entry, PathBuf)],
+    root: &Path,
+    progress: &dyn Progress,
+) -> Result<()> {
+    progress.begin(what, entries.iter().map(|(e, _)| e.size()).sum());
+    begin_tree(entries, root)?;
+    entries
+        .par_iter()
+        .with_min_len(64)
+        .filter(|(entry, _)| matches!(entry.node, Node::File { .. }))
+        .try_for_each(|(entry, from)| {
+            copy_file(entry, &node::path(from, entry), &node::path(root, entry))?;
+            progress.advance(entry.size())
+        })?;
+    end_tree(entries, root)
 }
 
 /// Fills a directory beside the target, which gets its name when it is complete.

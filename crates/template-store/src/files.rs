@@ -43,3 +43,9 @@ pub(crate) fn write_file(tmp: &Path, path: &Path, content: &[u8]) -> Result<()> 
 pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|d| d.sync_all()).doing("syncing", dir)
 }
+
+/// Syncs all that was written to the file system that a path is on.
+pub(crate) fn sync_filesystem(path: &Path) -> Result<()> {
+    let dir = File::open(path).doing("syncing", path)?;
+    nix::unistd::syncfs(&dir).doing("syncing", path)
+}

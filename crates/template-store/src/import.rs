@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ use template_bundle::tree::Sink;
 use template_bundle::{Digest, Error, Kind, Result};
 
 use crate::builder::Builder;
-use crate::files::{make_dirs, sync_dir, write_file};
+use crate::files::{make_dirs, sync_dir, sync_filesystem, write_file};
 use crate::find::{Record, RecordedAncestor, Stored};
 use crate::node;
 use crate::roots;
@@ -287,11 +287,6 @@ fn make_whiteouts(root: &Path, entries: &[Entry]) -> Result<()> {
         mknod(&path, SFlag::S_IFCHR, Mode::empty(), makedev(0, 0)).doing("creating whiteout", path)?;
     }
     Ok(())
-}
-
-fn sync_filesystem(path: &Path) -> Result<()> {
-    let dir = File::open(path).doing("syncing", path)?;
-    nix::unistd::syncfs(&dir).doing("syncing", path)
 }
 
 /// Makes a synced file of a tree available to other trees.

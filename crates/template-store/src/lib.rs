@@ -10,7 +10,8 @@
 //!                             evidence.json (what proves it and its ancestors)
 //! refs/<name>/<version>       digest of the template that this name means
 //! roots/<key>                 a file on the host that keeps a template as long as it exists
-//! trees/<digest>/             a tree: toc (its table of contents), root/ (itself, never written again)
+//! trees/<digest>/             a tree: toc (its table of contents), root/ (itself, never written again), and
+//!                             shared/ (a copy for checkouts that have their files in common)
 //! objects/<xx>/<key>          every file of all trees, hard linked into them
 //! tmp/                        what is being made, each with a lock that its maker holds
 //! ```
@@ -36,6 +37,7 @@ mod lock;
 mod node;
 mod roots;
 mod scratch;
+mod share;
 mod store;
 
 pub use checkout::{check_target, checkout, materialize};
@@ -45,4 +47,5 @@ pub use gc::{Collected, GcOptions, Judged, Why, gc};
 pub use import::{Imported, import};
 pub use node::copy_metadata;
 pub use scratch::Scratch;
+pub use share::checkout_shared;
 pub use store::{Store, require_root};

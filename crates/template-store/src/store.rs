@@ -163,6 +163,12 @@ impl Store {
         Lock::wait(&self.tmp().join(GATE), Mode::Exclusive, waiting)
     }
 
+    /// Waits until nobody else makes or links the copy of a tree that checkouts share.
+    pub(crate) fn lock_shared(&self, tree: &Tree, waiting: &mut dyn FnMut() -> Result<()>) -> Result<Lock> {
+        let path = self.tmp().join(format!("share-{}.lock", tree.toc_digest.hex()));
+        Lock::wait(&path, Mode::Exclusive, waiting)
+    }
+
     /// The lock of those who read the trees of a template.
     pub(crate) fn use_lock(&self, digest: &Digest) -> PathBuf {
         self.tmp().join(format!("use-{}.lock", digest.hex()))

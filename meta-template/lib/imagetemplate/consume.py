@@ -147,7 +147,13 @@ def import_again(d):
     return f"to import it again: bitbake -c clean {target}, then build as before"
 
 
-def checkout(d, component, directory, progress=None):
+def checkout_chroot(d, component, directory, progress=None):
+    """The same as checkout() for what is only read: schroot has overlays above it."""
+    shared = ["--share"] if helper.is_true(d.getVar("TEMPLATE_SHARE_BUILDCHROOT")) else []
+    checkout(d, component, directory, progress, shared)
+
+
+def checkout(d, component, directory, progress=None, options=()):
     """Put a component, as it was packed, into an empty or missing folder."""
     record = read_record(d)
     names = [known.get("name") for known in record["manifest"].get("components") or ()]
@@ -162,7 +168,7 @@ def checkout(d, component, directory, progress=None):
     if left:
         as_root(d, "rm", "-rf", "--one-file-system", *left)
     _run(
-        d, "checkout", "--raw", "--component", component, record["digest"], directory,
+        d, "checkout", "--raw", *options, "--component", component, record["digest"], directory,
         progress=progress,
     )  # fmt: skip
 

@@ -20,6 +20,10 @@ use crate::{output, source};
 /// Writes real files at DIR, which must not exist or be empty; the store cannot be reached through them. Needs root.
 /// The root filesystem comes as a finished system; --raw gives the state that Isar goes on working with.
 ///
+/// With --share, files are hard links of one copy that the store keeps for all such checkouts, when DIR is on its file
+/// system: it takes no space and hardly any time. Files may be replaced in it, and must not be written to. A copy that
+/// was is found at the next such checkout, and made again.
+///
 /// With --no-store the component comes straight from a verified bundle, of which nothing else is read, and no store is
 /// needed. Without root it may then hold plain files and directories only, which belong to the caller.
 #[derive(Debug, Args)]
@@ -35,6 +39,10 @@ pub struct CheckoutOpts {
     /// Without the finish layer
     #[arg(long)]
     raw: bool,
+    /// Have the files in common with other checkouts that say so, as hard links: for what is only read, such as the
+    /// build chroot below schroot's overlays
+    #[arg(long, requires = "raw", conflicts_with = "no_store")]
+    share: bool,
     /// Take it straight from the bundle
     #[arg(long)]
     no_store: bool,
@@ -57,10 +65,15 @@ pub fn run(cli: &Cli, opts: &CheckoutOpts) -> Result<u8> {
     template_store::check_target(&opts.target)?;
     let (store, stored) = source::find(cli, &opts.template, &opts.trust, &progress)?;
     let component = stored.manifest.component(&opts.component)?;
-    let entries = template_store::checkout(&store, component, opts.raw, &opts.target, &progress)?;
+    let (entries, shared) = if opts.share {
+        template_store::checkout_shared(&store, component, &opts.target, &progress)?
+    } else {
+        (template_store::checkout(&store, component, opts.raw, &opts.target, &progress)?, false)
+    };
     progress.finish();
     let record = &stored.record;
-    report(cli, opts, &stored.manifest, &record.digest, (&record.signer, &record.fingerprint), entries)
+    let signer = (&record.signer[..], &record.fingerprint[..]);
+    report(cli, opts, &stored.manifest, &record.digest, signer, (entries, shared))
 }
 
 fn from_bundle(cli: &Cli, opts: &CheckoutOpts) -> Result<u8> {
@@ -79,7 +92,7 @@ fn from_bundle(cli: &Cli, opts: &CheckoutOpts) -> Result<u8> {
     progress.finish();
     let accepted = &bundle.accepted()?;
     let signer = (&accepted.identity[..], &accepted.fingerprint[..]);
-    report(cli, opts, &bundle.manifest, &bundle.digest, signer, entries)
+    report(cli, opts, &bundle.manifest, &bundle.digest, signer, (entries, false))
 }
 
 fn report(
@@ -88,7 +101,7 @@ fn report(
     manifest: &TemplateManifest,
     digest: &Digest,
     (signer, fingerprint): (&str, &str),
-    entries: u64,
+    (entries, shared): (u64, bool),
 ) -> Result<u8> {
     let (name, version) = (&manifest.name, &manifest.template_version);
     let fields = json!({
@@ -101,6 +114,7 @@ fn report(
         "raw": opts.raw,
         "output": opts.target.to_string_lossy(),
         "entries": entries,
+        "shared": shared,
     });
     output::result(cli, fields, |out| {
         let place = opts.target.display();
