@@ -46,6 +46,7 @@ do_template_imager() {
         # all that was downloaded was put into the session
         sudo rm -rf '${TEMPLATE_SESSION_DIR}/upper/var/cache/apt/archives'
         sudo mv -T '${TEMPLATE_SESSION_DIR}/upper' '${TEMPLATE_TOOLS_DIR}/layer'
+        sudo rm -rf '${TEMPLATE_SESSION_DIR}'
     )
     rc=$?
     set -e

@@ -17,6 +17,7 @@ EOIMAGER
 STATUS = """\
 Package: grub-efi-amd64-bin
 Status: install ok installed
+Architecture: amd64
 Depends: grub-common (= 2.06-13), mkbootimage | our-mkimage
 Version: 2.06-13
 
@@ -110,7 +111,12 @@ def test_tools_that_are_there_are_not_installed_again(image):
     assert image.values["TEMPLATE_SESSION_DIR"] == f"{tools}/session"
 
 
-@pytest.mark.parametrize("name", ["parted", "removed", "dosfstools", "grub-efi-amd64-bin=2.06"])
+def test_tools_may_be_named_with_their_architecture(image):
+    image.values["INSTALL_image_wic"] += " grub-efi-amd64-bin:amd64"
+    assert imager.use_layer(image) == ""
+
+
+@pytest.mark.parametrize("name", ["parted", "removed", "dosfstools", "grub-efi-amd64-bin=2.06", "grub-efi-amd64-bin:arm64"])
 def test_tools_that_are_not_quite_installed_are_left_to_isar(image, name):
     image.values["INSTALL_image_wic"] += f" {name}"
     assert imager.use_layer(image) == f"not installed is {name}"

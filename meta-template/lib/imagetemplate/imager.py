@@ -67,8 +67,10 @@ def differing(wanted, status, offered):
 
     Of package lists only those of self-built packages change meanwhile.
     """
-    installed = {stanza["Package"] for stanza in status if stanza.get("Status", "").endswith(" installed")}
-    missing = [name for name in wanted if name not in installed]
+    there = [stanza for stanza in status if stanza.get("Status", "").endswith(" installed")]
+    installed = {stanza["Package"] for stanza in there}
+    named = installed.union(f"{stanza['Package']}:{stanza.get('Architecture')}" for stanza in there)
+    missing = [name for name in wanted if name not in named]
     if missing:
         return f"not installed is {' '.join(missing)}"
     concerned = set(installed)
