@@ -75,17 +75,25 @@ python template_use_tools() {
 
 # set by the functions above, for the task that they belong to
 TEMPLATE_SESSION_DIR = ""
-TEMPLATE_SESSION_LOWER = ""
+TEMPLATE_SESSION_LAYER = ""
 
-# Isar has written the configuration of a session of schroot
+# Isar has written the configuration of a session of schroot. The links keep options short: from newer
+# versions of mount(8) the kernel takes no value of more than 255 bytes.
 template_layer_session() {
     if [ -n "${TEMPLATE_SESSION_DIR}" ]; then
         sudo -s <<'EOSUDO'
             set -e
             rm -rf --one-file-system '${TEMPLATE_SESSION_DIR}'
             mkdir -p '${TEMPLATE_SESSION_DIR}/upper' '${TEMPLATE_SESSION_DIR}/work'
-            printf 'union-mount-options=lowerdir=%s,upperdir=%s/upper,workdir=%s/work\n' \
-                '${TEMPLATE_SESSION_LOWER}' '${TEMPLATE_SESSION_DIR}' '${TEMPLATE_SESSION_DIR}' >> '${SCHROOT_CONF_FILE}'
+            ln -s '${TEMPLATE_SESSION_DIR}' '${SBUILD_CONF_DIR}/session'
+            ln -s '${SCHROOT_DIR}' '${SBUILD_CONF_DIR}/chroot'
+            lower='${SBUILD_CONF_DIR}/chroot'
+            if [ -n '${TEMPLATE_SESSION_LAYER}' ]; then
+                ln -s '${TEMPLATE_SESSION_LAYER}' '${SBUILD_CONF_DIR}/layer'
+                lower="${SBUILD_CONF_DIR}/layer:$lower"
+            fi
+            session='${SBUILD_CONF_DIR}/session'
+            echo "union-mount-options=lowerdir=$lower,upperdir=$session/upper,workdir=$session/work" >> '${SCHROOT_CONF_FILE}'
 EOSUDO
     fi
 }

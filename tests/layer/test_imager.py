@@ -64,7 +64,6 @@ def image(tmp_path, monkeypatch):
             "TEMPLATE_TOOLS_DIR": str(tools),
             "IMAGE_ROOTFS": str(top / "work" / "image" / "rootfs"),
             "DEPLOY_DIR_IMAGE": str(top / "deploy"),
-            "SCHROOT_DIR": "/chroot",
             "REPO_ISAR_DIR": str(tmp_path / "apt"),
             "DISTRO": "own",
             "INSTALL_image_wic": " grub-efi-amd64-bin",
@@ -107,7 +106,7 @@ def test_tools_that_are_there_are_not_installed_again(image):
     assert imager.use_layer(image) == ""
     assert image.values["INSTALL_image_wic"] == ""
     tools = image.values["TEMPLATE_TOOLS_DIR"]
-    assert image.values["TEMPLATE_SESSION_LOWER"] == f"{tools}/layer:/chroot"
+    assert image.values["TEMPLATE_SESSION_LAYER"] == f"{tools}/layer"
     assert image.values["TEMPLATE_SESSION_DIR"] == f"{tools}/session"
 
 
@@ -148,14 +147,8 @@ def test_nothing_is_used_that_was_not_finished(image):
     assert imager.use_layer(image) == "they were not installed"
 
 
-def test_a_path_that_mount_would_not_take_is_left_alone(image):
-    image.values["SCHROOT_DIR"] = "/chroot" + "/long" * 50
-    assert imager.use_layer(image) == "the path of the build directory is too long"
-    assert not image.values.get("TEMPLATE_SESSION_DIR")
-
-
 def test_the_first_session_is_kept_as_a_layer(image):
     imager.begin_layer(image)
-    assert image.values["TEMPLATE_SESSION_LOWER"] == "/chroot"
+    assert "TEMPLATE_SESSION_LAYER" not in image.values
     assert image.values["TEMPLATE_SESSION_DIR"] == f"{image.values['TEMPLATE_TOOLS_DIR']}/new"
     assert image.values["SCHROOT_MOUNTS"] == f"{image.values['REPO_ISAR_DIR']}/own:/isar-apt"

@@ -12,8 +12,6 @@ WIC_FOLDER = re.compile(r"(?<![\w}/])/tmp/\$\{IMAGE_FULLNAME\}\.wic")
 WIC_DEPLOY = "${PP_DEPLOY}"
 TASK = "image_wic"
 STATUS = "var/lib/dpkg/status"
-# the kernel takes no longer value of an option from newer versions of mount(8)
-LONGEST = 250
 NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 
 
@@ -36,7 +34,7 @@ def begin_layer(d):
     helper.as_root(d, "rm", "-rf", "--one-file-system", tools)
     # the root filesystem is not there yet, and nothing else is needed
     d.setVar("SCHROOT_MOUNTS", f"{d.getVar('REPO_ISAR_DIR')}/{d.getVar('DISTRO')}:/isar-apt")
-    _set_layers(d, [], os.path.join(tools, "new"))
+    d.setVar("TEMPLATE_SESSION_DIR", os.path.join(tools, "new"))
 
 
 def use_layer(d):
@@ -54,10 +52,9 @@ def use_layer(d):
     offered = repository.read_packages(os.path.join(d.getVar("REPO_ISAR_DIR"), d.getVar("DISTRO")))
     wanted = (d.getVar(f"INSTALL_{TASK}") or "").split()
     why = differing(wanted, status, offered)
-    if not why and len(f"{layer}:{d.getVar('SCHROOT_DIR')}") > LONGEST:
-        why = "the path of the build directory is too long"
     if not why:
-        _set_layers(d, [layer], os.path.join(tools, "session"))
+        d.setVar("TEMPLATE_SESSION_DIR", os.path.join(tools, "session"))
+        d.setVar("TEMPLATE_SESSION_LAYER", layer)
         d.setVar(f"INSTALL_{TASK}", "")
     return why
 
@@ -82,9 +79,3 @@ def differing(wanted, status, offered):
             if name in concerned:
                 return f"{name} is built here"
     return ""
-
-
-def _set_layers(d, layers, session):
-    """What template_layer_session puts into the configuration of schroot."""
-    d.setVar("TEMPLATE_SESSION_LOWER", ":".join([*layers, d.getVar("SCHROOT_DIR")]))
-    d.setVar("TEMPLATE_SESSION_DIR", session)
