@@ -21,6 +21,9 @@ class Store:
     def getVar(self, name, expand=True):
         return self.values.get(name)
 
+    def setVar(self, name, value):
+        self.values[name] = value
+
     def getVarFlag(self, name, flag, expand=True):
         return self.flags.get((name, flag))
 

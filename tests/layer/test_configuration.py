@@ -19,19 +19,8 @@ MANIFEST = {
 }
 
 
-class Store:
-    def __init__(self, **values):
-        self.values = values
-
-    def getVar(self, name, expand=True):
-        return self.values.get(name)
-
-    def setVar(self, name, value):
-        self.values[name] = value
-
-
 @pytest.fixture
-def consuming(tmp_path, monkeypatch):
+def consuming(tmp_path, monkeypatch, store):
     """Makes configurations that are built on a template."""
     monkeypatch.setattr(layers, "describe_layers", lambda d: MANIFEST["anchors"]["layers"])
     monkeypatch.setattr(layers, "directories", lambda d: [])
@@ -39,8 +28,8 @@ def consuming(tmp_path, monkeypatch):
     monkeypatch.setattr(verified, "ensure", lambda d, fetch: MANIFEST)
 
     def make(**values):
-        return Store(
-            **{
+        return store(
+            {
                 "TEMPLATE_MODE": "consume",
                 "TEMPLATE_ANCHOR": "strict",
                 "DISTRO": "debian",
@@ -54,14 +43,14 @@ def consuming(tmp_path, monkeypatch):
     return make
 
 
-def test_without_templates_nothing_is_touched():
-    d = Store(TEMPLATE_MODE="off")
+def test_without_templates_nothing_is_touched(store):
+    d = store({"TEMPLATE_MODE": "off"})
     configuration.prepare({"": d}, d, None)
     assert d.values == {"TEMPLATE_MODE": "off"}
 
 
-def test_pins_and_mirrors_of_multiconfigs_get_into_the_default_configuration(consuming):
-    default = Store(TEMPLATE_MODE="off", BB_SIGNATURE_HANDLER="OEBasicHash", SSTATE_MIRRORS="own")
+def test_pins_and_mirrors_of_multiconfigs_get_into_the_default_configuration(consuming, store):
+    default = store({"TEMPLATE_MODE": "off", "BB_SIGNATURE_HANDLER": "OEBasicHash", "SSTATE_MIRRORS": "own"})
     two = consuming(TEMPLATE_SSTATE_MIRROR="file://.* file:///two/PATH")
     configuration.prepare({"": default, "a": consuming(), "b": two, "c": consuming()}, default, None)
     assert json.loads(default.getVar(siggen.VARIABLE)) == {
@@ -99,7 +88,7 @@ def test_the_origin_is_written_when_it_changes(store, tmp_path, monkeypatch):
     monkeypatch.setattr(layers, "directories", lambda d: [])
     monkeypatch.setattr(layers, "describe_layers", lambda d: [])
     path = tmp_path / "tmp" / "origin.json"
-    d = Store(TEMPLATE_ORIGIN=str(path), TEMPLATE_MODE="produce", DISTRO="a")
+    d = store({"TEMPLATE_ORIGIN": str(path), "TEMPLATE_MODE": "produce", "DISTRO": "a"})
     configuration.begin_build(d, [], None, None)
     before = path.stat().st_ino
     configuration.begin_build(d, [], None, None)
@@ -110,14 +99,16 @@ def test_the_origin_is_written_when_it_changes(store, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def trusting(tmp_path):
+def trusting(tmp_path, store):
     (tmp_path / "signers").write_text("somebody")
-    return Store(
-        TEMPLATE_VERIFIED=str(tmp_path / "tmp" / "verified.json"),
-        TEMPLATE_PIN="sha256:1",
-        TEMPLATE_IDENTITY="me",
-        TEMPLATE_SOURCE="/bundle.tar",
-        TEMPLATE_ALLOWED_SIGNERS=str(tmp_path / "signers"),
+    return store(
+        {
+            "TEMPLATE_VERIFIED": str(tmp_path / "tmp" / "verified.json"),
+            "TEMPLATE_PIN": "sha256:1",
+            "TEMPLATE_IDENTITY": "me",
+            "TEMPLATE_SOURCE": "/bundle.tar",
+            "TEMPLATE_ALLOWED_SIGNERS": str(tmp_path / "signers"),
+        }
     )
 
 
@@ -150,11 +141,11 @@ def test_an_https_bundle_is_fetched_first(trusting):
     assert verified.local_path(trusting, lambda d: "/downloads/bundle.tar") == "/downloads/bundle.tar"
 
 
-def test_multiconfigs_on_different_templates_need_a_tmpdir_each(consuming):
+def test_multiconfigs_on_different_templates_need_a_tmpdir_each(consuming, store):
     def make(name, **values):
         return consuming(**{"TMPDIR": "/tmp", "TEMPLATE_PIN": "sha256:1", "BB_CURRENT_MC": name, **values})
 
-    off = Store(TEMPLATE_MODE="off", TMPDIR="/other", BB_SIGNATURE_HANDLER="OEBasicHash")
+    off = store({"TEMPLATE_MODE": "off", "TMPDIR": "/other", "BB_SIGNATURE_HANDLER": "OEBasicHash"})
     one, same = make("one"), make("same")
     two, apart = make("two", TEMPLATE_PIN="sha256:2"), make("apart", TEMPLATE_PIN="sha256:2", TMPDIR="/tmp-two")
     found = {"": off, "one": one, "same": same, "two": two, "apart": apart}

@@ -31,21 +31,8 @@ Version: 1
 """
 
 
-class Changing:
-    """A store that can be written to."""
-
-    def __init__(self, values):
-        self.values = values
-
-    def getVar(self, name, expand=True):
-        return self.values.get(name)
-
-    def setVar(self, name, value):
-        self.values[name] = value
-
-
 @pytest.fixture
-def image(tmp_path, monkeypatch):
+def image(tmp_path, monkeypatch, store):
     def write(path, text):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -55,7 +42,7 @@ def image(tmp_path, monkeypatch):
     write(tools / "layer" / "var/lib/dpkg/status", STATUS)
     write(tmp_path / "apt" / "own" / "dists/own/main/binary-amd64/Packages", "")
     monkeypatch.setattr(helper, "as_root", lambda d, *argv, text="": "")
-    return Changing(
+    return store(
         {
             "generate_wic_image": ISARS,
             "STAGING_DIR": str(top),
