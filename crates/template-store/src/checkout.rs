@@ -55,15 +55,16 @@ pub(crate) fn copy_tree(
 ) -> Result<()> {
     progress.begin(what, entries.iter().map(|(e, _)| e.size()).sum());
     begin_tree(entries, root)?;
-    entries
-        .par_iter()
-        .with_min_len(64)
-        .filter(|(entry, _)| matches!(entry.node, Node::File { .. }))
-        .try_for_each(|(entry, from)| {
-            copy_file(entry, &node::path(from, entry), &node::path(root, entry))?;
-            progress.advance(entry.size())
-        })?;
+    files(entries).try_for_each(|(entry, from)| {
+        copy_file(entry, &node::path(from, entry), &node::path(root, entry))?;
+        progress.advance(entry.size())
+    })?;
     end_tree(entries, root)
+}
+
+/// The entries that have a content, for several threads.
+pub(crate) fn files(entries: &[(Entry, PathBuf)]) -> impl ParallelIterator<Item = &(Entry, PathBuf)> {
+    entries.par_iter().with_min_len(64).filter(|(entry, _)| matches!(entry.node, Node::File { .. }))
 }
 
 /// Fills a directory beside the target, which gets its name when it is complete.

@@ -17,10 +17,10 @@ use rayon::prelude::*;
 use template_bundle::error::IoContext;
 use template_bundle::manifest::{Component, Part};
 use template_bundle::pack::Progress;
-use template_bundle::toc::{Entry, Node};
+use template_bundle::toc::Entry;
 use template_bundle::{Error, Result};
 
-use crate::checkout::{at_target, begin_tree, check_target, copy_tree, end_tree};
+use crate::checkout::{at_target, begin_tree, check_target, copy_tree, end_tree, files};
 use crate::files::{sync_dir, sync_filesystem};
 use crate::import::waiting;
 use crate::node;
@@ -62,10 +62,6 @@ pub fn checkout_shared(
         end_tree(&entries, root)
     })?;
     Ok((entries.len() as u64, shared))
-}
-
-fn files(entries: &Entries) -> impl ParallelIterator<Item = &(Entry, PathBuf)> {
-    entries.par_iter().with_min_len(64).filter(|(entry, _)| matches!(entry.node, Node::File { .. }))
 }
 
 /// Whether a file of the store can have another name in a directory.
