@@ -71,6 +71,8 @@ do_template_rootfs[depends] = "template-import:do_template_import"
 do_template_rootfs[vardeps] += "TEMPLATE_PIN"
 do_template_rootfs[root_cleandirs] = "${TEMPLATE_ROOTFS}"
 do_template_rootfs[network] = "${TASK_USE_SUDO}"
+# somebody waits for the packages, and not for this
+BB_TASK_NICE_LEVEL:task-template-rootfs ?= "10"
 do_template_rootfs[doc] = "Takes the root filesystem out of the imported template"
 python do_template_rootfs() {
     from imagetemplate import consume

@@ -33,9 +33,8 @@ do_template_imager[vardeps] += "TEMPLATE_PIN INSTALL_template_imager"
 do_template_imager[file-checksums] += "${TEMPLATE_LIB}"
 do_template_imager[prefuncs] = "template_begin_tools"
 do_template_imager[network] = "${TASK_USE_SUDO}"
-# somebody waits for the packages, and for neither of these
+# somebody waits for the packages, and not for this
 BB_TASK_NICE_LEVEL:task-template-imager ?= "10"
-BB_TASK_NICE_LEVEL:task-template-rootfs ?= "10"
 do_template_imager[doc] = "Installs the tools that make the image, beside package builds"
 do_template_imager() {
     # what cannot be installed now may be one that is built here: then it is left to do_image_wic
@@ -64,11 +63,8 @@ python template_begin_tools() {
 }
 
 python template_use_tools() {
-    from imagetemplate import helper, imager
-    try:
-        why = imager.use_layer(d)
-    except helper.HelperError as error:
-        bb.fatal(str(error))
+    from imagetemplate import imager
+    why = imager.use_layer(d)
     if why:
         bb.note('the tools that make the image are installed again: %s' % why)
 }
