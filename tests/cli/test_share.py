@@ -25,8 +25,8 @@ def imported(helper, tmp, publisher):
     return helper
 
 
-def share(helper, target, *options):
-    value = helper.json("checkout", "--raw", "--share", "--component", "buildchroot-target", "tiny", target, *options)
+def share(helper, target):
+    value = helper.json("checkout", "--raw", "--share", "--component", "buildchroot-target", "tiny", target)
     assert value["entries"] > 10
     return value["shared"]
 

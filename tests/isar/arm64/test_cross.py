@@ -7,7 +7,6 @@ import os
 import subprocess
 
 import schemas
-from workspace import IDENTITY
 
 IMAGE = "cross-image"
 CHROOTS = {
@@ -20,12 +19,6 @@ PLATFORM_RECIPES = {
 }  # fmt: skip
 # where ELF has the processor, and its number for arm64
 MACHINE, AARCH64 = slice(18, 20), b"\xb7\x00"
-
-
-def inspect(workspace, bundle):
-    trust = ["--allowed-signers", workspace.signers, "--identity", IDENTITY]
-    command = [workspace.helper, "--format", "json", "inspect", *trust, bundle]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["manifest"]
 
 
 def recipes(build, task):
@@ -49,14 +42,14 @@ def dry_run(build, recipe):
 
 
 def test_the_template_has_what_cross_builds_need(workspace, bundle):
-    names = {component["name"] for component in inspect(workspace, bundle)["components"]}
+    names = {component["name"] for component in workspace.inspect(bundle)["manifest"]["components"]}
     assert {"bootstrap", "bootstrap-host", "buildchroot-host", "buildchroot-target", "initrd", "sstate"} <= names
 
 
 def test_it_is_known_which_recipe_made_a_package_of_any_architecture(workspace, bundle):
     made = {
         (package["package"], package["architecture"]): package["recipe"]
-        for package in inspect(workspace, bundle)["anchors"]["selfBuilt"]
+        for package in workspace.inspect(bundle)["manifest"]["anchors"]["selfBuilt"]
     }
     assert made["hello", "arm64"] == "hello"
     assert made["cross-words", "amd64"] == "cross-words-native"
