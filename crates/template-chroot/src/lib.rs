@@ -10,12 +10,14 @@
 //!
 //! - [`sandbox`]: a command in a sandbox;
 //! - [`apt`]: plan and apply a transaction of additions and removals;
+//! - [`system`]: what a tree has registered beside its packages' files: accounts, units, alternatives;
 //! - [`watch`]: signals, and the end of the caller, end the sandboxes.
 
 pub mod apt;
 mod error;
 pub mod overlay;
 pub mod sandbox;
+pub mod system;
 pub mod watch;
 
 pub use error::{ChrootError, Refusal, Result};
