@@ -15,10 +15,12 @@
 
 pub mod apt;
 mod error;
+mod leftovers;
 pub mod overlay;
 pub mod sandbox;
 pub mod system;
 pub mod watch;
 
 pub use error::{ChrootError, Refusal, Result};
+pub use leftovers::{Leftover, LeftoverKind};
 pub use sandbox::{Bind, Exit, Root, Sandbox, sandbox_entry};

@@ -17,9 +17,9 @@ use template_bundle::toc::Entry;
 use template_bundle::tree::{self, OnDisk};
 use template_bundle::writer;
 use template_bundle::{Error, finish};
-use template_chroot::ChrootError;
 use template_chroot::apt::{Plan, Transaction};
 use template_chroot::overlay::Merged;
+use template_chroot::{ChrootError, Leftover};
 
 use super::transaction::{Change, Instance, announce, show_events};
 use crate::cli::Cli;
@@ -191,5 +191,22 @@ fn print(
                 report.packages
             );
         }
+        list_leftovers(out, &report.leftovers);
     })
+}
+
+/// What removed packages have left, for people.
+fn list_leftovers(out: &mut String, leftovers: &[Leftover]) {
+    const SHOWN: usize = 40;
+    if leftovers.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "left by removed packages:");
+    for Leftover { package, kind, path, detail } in leftovers.iter().take(SHOWN) {
+        let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
+        let _ = writeln!(out, "  {package}: {} {path}{detail}", kind.word());
+    }
+    if let more @ 1.. = leftovers.len().saturating_sub(SHOWN) {
+        let _ = writeln!(out, "  and {more} more, which --format json tells");
+    }
 }

@@ -13,6 +13,7 @@ use super::simulate::{Progress, Uri, failed_packages, reasons};
 use super::status::Status;
 use super::transaction::{Event, Heard, Transaction};
 use crate::error::{ChrootError, Result};
+use crate::leftovers::{self, Leftover};
 use crate::sandbox::STATUS_FD;
 
 /// What was done.
@@ -31,6 +32,9 @@ pub struct Report {
     pub marks: Vec<Mark>,
     /// In bytes.
     pub downloaded: u64,
+    /// What removed packages have left.
+    #[serde(default)]
+    pub leftovers: Vec<Leftover>,
     /// How many packages are installed now.
     pub packages: usize,
     /// Over package names, versions, states and marks, now.
@@ -63,6 +67,17 @@ impl Transaction<'_> {
         let wanted = self.wanted(&status);
         let mut seconds = Times { refresh: self.refresh_time.as_secs_f64(), ..Times::default() };
         let mut downloaded = 0;
+        let removed: Vec<(&str, &str)> = plan
+            .actions
+            .iter()
+            .filter(|a| a.operation == Operation::Remove)
+            .map(|a| (a.package.as_str(), a.architecture.as_str()))
+            .collect();
+        // what is a package's, only its records tell, and they go with it
+        let gone = match removed.is_empty() {
+            true => Vec::new(),
+            false => self.look(|tree| leftovers::note(tree, &removed))?,
+        };
         if !plan.nothing_to_do {
             let begin = Instant::now();
             if !plan.actions.is_empty() && uris.iter().any(Uri::remote) {
@@ -79,6 +94,10 @@ impl Transaction<'_> {
         let (status, audit) = self.read_status()?;
         // what was wrong with the template before is not this run's
         verify(plan, &status, if audit == complaints { "" } else { &audit })?;
+        let leftovers = match gone.is_empty() {
+            true => Vec::new(),
+            false => self.look(|tree| leftovers::find(tree, &gone))?,
+        };
         seconds.verify = begin.elapsed().as_secs_f64();
         Ok(Report {
             version: 1,
@@ -87,6 +106,7 @@ impl Transaction<'_> {
             actions: plan.actions.clone(),
             marks: plan.marks.clone(),
             downloaded,
+            leftovers,
             packages: status.packages.iter().filter(|p| p.installed()).count(),
             state_digest: status.digest(),
             seconds,

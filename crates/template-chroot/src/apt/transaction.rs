@@ -20,7 +20,9 @@ use super::request::{Add, TransactionRequest};
 use super::simulate::{Progress, Uri, parse_progress};
 use super::status::Status;
 use crate::error::{ChrootError, Result};
+use crate::overlay::Merged;
 use crate::sandbox::{Captured, Channel, OWN_DIR, Root, Sandbox};
+use crate::system::Tree;
 
 /// How much output an error quotes.
 const TAIL_LINES: usize = 20;
@@ -193,6 +195,12 @@ impl<'a> Transaction<'a> {
             options.push("APT::Sandbox::User=root".to_owned());
         }
         options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect()
+    }
+
+    /// Reads the tree from outside, between two commands.
+    pub(super) fn look<T>(&self, at: impl FnOnce(&Tree) -> Result<T>) -> Result<T> {
+        let merged = Merged::of(&self.root)?;
+        at(&Tree::open(merged.path())?)
     }
 
     /// Runs a command; passes its output and progress on.

@@ -17,5 +17,7 @@ pub use accounts::{Accounts, Group, User, accounts};
 pub use alternatives::{Alternative, alternatives};
 pub use diversions::{Diversion, StatOverride, diversions, stat_overrides};
 pub use dpkg::{Records, paths, plain};
+#[cfg(test)]
+pub(crate) use tree::of_files;
 pub use tree::{Kind, Tree};
 pub use units::{Enablement, How, enabled_units};
