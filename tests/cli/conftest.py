@@ -156,3 +156,21 @@ def reachable_helper(tmp):
                 pytest.skip("%s cannot be entered by an ordinary user" % folder)
             folder = os.path.dirname(folder)
     return path
+
+
+@pytest.fixture(scope="session")
+def server(session_dir, publisher):
+    """A helper whose store holds 'server:1.0': with a mail server, a time service, and package lists."""
+    tree = debian_tree(
+        "server", os.path.join(session_dir, "server"), "--variant=minbase", "--skip=cleanup/apt/lists",
+        "--include=systemd-sysv,systemd-timesyncd,exim4-daemon-light,openssl,nano", "--dpkgopt=force-unsafe-io",
+        '--customize-hook=rm -f "$1"/etc/dpkg/dpkg.cfg.d/99mmdebstrap "$1"/etc/resolv.conf; echo server > "$1"/etc/hostname')
+    with open(tree + "/etc/ssl/openssl.cnf", "a") as file:
+        file.write("# the platform's own\n")
+    bundle = os.path.join(session_dir, "server-bundle")
+    helper = support.Helper(os.path.join(session_dir, "server-store"))
+    helper("pack", "--name", "server", "--version", "1.0", "--component", "rootfs=" + tree, "--sign", publisher.key, "--output", bundle)
+    helper("import", *publisher.trust, bundle)
+    shutil.rmtree(bundle)
+    helper.tree = tree
+    return helper

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
+use serde_json::Value;
 use template_bundle::Error;
-use template_bundle::manifest::ROOTFS;
-use template_chroot::apt::{Add, Event, Plan, TransactionRequest, UpdateMode, render_table};
+use template_bundle::manifest::{ROOTFS, TemplateManifest};
+use template_chroot::apt::{Add, Event, Plan, SelfBuilt, TransactionRequest, UpdateMode, render_table};
 use template_chroot::{Bind, Root};
 use template_store::{Scratch, Stored};
 
@@ -37,6 +38,9 @@ pub struct Change {
     /// Allow the version of this package of the template to change
     #[arg(long, value_name = "PKG")]
     allow_upgrade: Vec<String>,
+    /// Allow packages from this other release of the distribution
+    #[arg(long, value_name = "CODENAME")]
+    allow_suite: Vec<String>,
     /// Repository folder on the host (with Packages, or with dists/), trusted for this run only
     #[arg(long, value_name = "DIR")]
     repo: Vec<PathBuf>,
@@ -103,6 +107,8 @@ impl Change {
             mark_auto: self.mark_auto.clone(),
             auto_remove: self.auto_remove,
             allow_upgrade: self.allow_upgrade.clone(),
+            allow_suite: self.allow_suite.clone(),
+            self_built: self_built(&stored.manifest),
             repos: self.repo.clone(),
             binds: resolve_binds(&self.binds)?,
             update: self.update,
@@ -115,6 +121,24 @@ impl Change {
         request.check()?;
         Ok(Instance { stored, root, request, _scratch: scratch })
     }
+}
+
+/// The packages of a template that its platform has built.
+fn self_built(manifest: &TemplateManifest) -> Vec<SelfBuilt> {
+    let offered = manifest.anchors.as_ref().and_then(|anchors| anchors.get("selfBuilt")?.as_array());
+    let text = |record: &Value, key: &str| record.get(key).and_then(Value::as_str).map(str::to_owned);
+    let offered = offered.into_iter().flatten().filter_map(|record| {
+        Some(SelfBuilt {
+            package: text(record, "package")?,
+            version: text(record, "version")?,
+            sha256: text(record, "sha256")?,
+        })
+    });
+    let installed = manifest.packages.iter().filter_map(|p| {
+        let sha256 = p.sha256.clone()?;
+        Some(SelfBuilt { package: p.package.clone(), version: p.version.clone(), sha256 })
+    });
+    offered.chain(installed).collect()
 }
 
 /// Shows what apt and dpkg do.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::status::parse_stanzas;
+use super::status::{Stanza, parse_stanzas};
 use crate::error::{ChrootError, Result};
 
 /// A folder deeper than any repository we know is not one.
@@ -28,6 +28,8 @@ pub(crate) struct LocalDeb {
     /// In kibibytes.
     pub installed_size: Option<u64>,
     pub sha256: String,
+    /// Its control file.
+    pub fields: Stanza,
 }
 
 /// Copies and hashes in one pass.
@@ -88,6 +90,7 @@ pub(crate) fn parse_deb(source: &Path, fields: &str, size: u64, sha256: String) 
         size,
         installed_size: get("installed-size").parse().ok(),
         sha256,
+        fields: stanza,
     })
 }
 

@@ -8,22 +8,26 @@
 //! without network, in one run of apt-get, and is verified from dpkg's own records afterwards.
 
 mod apply;
+mod causes;
+mod conffiles;
 mod debs;
 mod lists;
 mod plan;
 mod policy;
+mod relations;
 mod request;
 mod resolve;
 mod simulate;
 mod sources;
 mod status;
+mod suites;
 mod table;
 mod transaction;
 mod version;
 
 pub use apply::{Report, Times};
-pub use plan::{Action, AskedBy, Base, Mark, Operation, Origin, Plan};
-pub use request::{Add, TransactionRequest, UpdateMode};
+pub use plan::{Action, AskedBy, Base, Kept, Mark, Operation, Origin, Plan};
+pub use request::{Add, SelfBuilt, TransactionRequest, UpdateMode};
 pub use table::render_table;
 pub use transaction::{Event, Transaction};
 pub use version::compare_versions;

@@ -33,6 +33,12 @@ pub struct Plan {
     pub nothing_to_do: bool,
     /// The changes, removals first.
     pub actions: Vec<Action>,
+    /// What was asked for and is there already.
+    #[serde(default)]
+    pub keep: Vec<Kept>,
+    /// How many of the installed packages stay as they are.
+    #[serde(default)]
+    pub kept: usize,
     /// Changes of what counts as asked for.
     pub marks: Vec<Mark>,
     /// In bytes, what is not in the archive cache yet.
@@ -43,6 +49,19 @@ pub struct Plan {
     pub refusals: Vec<Refusal>,
     /// Worth knowing, but no obstacle.
     pub notes: Vec<String>,
+}
+
+/// A package that was asked for and stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Kept {
+    /// As it was asked for.
+    pub package: String,
+    /// What is installed.
+    pub version: String,
+    /// The installed package that provides it, where it is none itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provided_by: Option<String>,
 }
 
 /// The state that a plan starts from.
@@ -75,6 +94,15 @@ pub struct Action {
     pub new_version: Option<String>,
     /// Why.
     pub asked_by: AskedBy,
+    /// Other packages of the plan because of which it happens: what needs it, or what goes that it needs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub due_to: Vec<String>,
+    /// The packages that come and cannot be together with this one, which goes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaced_by: Vec<String>,
+    /// The package, or the one that goes, was built by the platform or the product and not by the distribution.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub self_built: bool,
     /// Where the new version is from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
@@ -201,6 +229,11 @@ impl Plan {
             packages: status.packages.iter().filter(|p| p.installed()).count(),
             architecture: status.architecture.clone(),
         };
+        let changed = actions
+            .iter()
+            .filter_map(|a| status.get(&format!("{}:{}", a.package, a.architecture)))
+            .filter(|p| p.installed())
+            .count();
         let installed_size_change = actions
             .iter()
             .map(|a| {
@@ -218,8 +251,10 @@ impl Plan {
             version: PLAN_VERSION,
             digest: digest(&base, &actions, &marks),
             nothing_to_do: actions.is_empty() && marks.is_empty() && refusals.is_empty(),
+            kept: base.packages.saturating_sub(changed),
             base,
             actions,
+            keep: Vec::new(),
             marks,
             download_size,
             installed_size_change,
@@ -312,6 +347,9 @@ mod tests {
             old_version: None,
             new_version: Some(version.into()),
             asked_by: AskedBy::Request,
+            due_to: vec![],
+            replaced_by: vec![],
+            self_built: false,
             origin: Some(Origin::Repository { label: "Debian:12.5/stable, Other".into() }),
             size: Some(152_412),
             installed_size: Some(400_000),
@@ -349,6 +387,30 @@ mod tests {
              \u{20} remove   nano     7                            you\n\
              \u{20} install  htop     3.2.2-2  Debian:12.5/stable  you       152 kB\n\
              1 to install, 1 to remove; 152 kB to download, 298 kB more on disk\n"
+        );
+    }
+
+    #[test]
+    fn what_is_kept_or_replaced_is_told() {
+        let mut comes = install("other-editor", "1");
+        comes.self_built = true;
+        let mut needed = install("library", "2");
+        (needed.asked_by, needed.due_to) = (AskedBy::Dependency, vec!["other-editor".into()]);
+        let mut goes = remove("nano", "7");
+        (goes.asked_by, goes.replaced_by) = (AskedBy::Consequence, vec!["other-editor".into()]);
+        let mut plan = plan(vec![comes, needed, goes]);
+        assert_eq!(plan.kept, 0);
+        plan.keep =
+            vec![Kept { package: "editor".into(), version: "7".into(), provided_by: Some("less".into()) }];
+        plan.kept = 3;
+        assert_eq!(
+            render_table(&plan),
+            "  action   package       version  from                             asked by        size\n\
+             \u{20} replace  nano          7        by other-editor                  other-editor\n\
+             \u{20} install  library       2        Debian:12.5/stable               other-editor  152 kB\n\
+             \u{20} install  other-editor  1        Debian:12.5/stable (self-built)  you           152 kB\n\
+             \u{20} keep     editor        7        less                             you\n\
+             2 to install, 1 to replace, 3 stay as they are; 152 kB to download, 698 kB more on disk\n"
         );
     }
 

@@ -68,6 +68,17 @@ impl FromStr for UpdateMode {
     }
 }
 
+/// A package that somebody built who is not the distribution.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SelfBuilt {
+    /// Its name.
+    pub package: String,
+    /// Its version.
+    pub version: String,
+    /// Of its archive.
+    pub sha256: String,
+}
+
 /// What is asked for. All lists may be empty.
 #[derive(Debug, Clone, Default)]
 pub struct TransactionRequest {
@@ -82,6 +93,10 @@ pub struct TransactionRequest {
     pub auto_remove: bool,
     /// Installed packages whose version may change.
     pub allow_upgrade: Vec<String>,
+    /// Other releases of the distribution that packages may come from, by codename.
+    pub allow_suite: Vec<String>,
+    /// Packages that were built by the platform or the product.
+    pub self_built: Vec<SelfBuilt>,
     /// Packages to be installed again even in the version that is installed (they are to be in `add` as well).
     pub reinstall: Vec<String>,
     /// Repository folders of the host (a flat one with Packages, or one with dists/), trusted for this run only.

@@ -6,18 +6,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::causes::{self, Incoming};
 use super::debs::LocalDeb;
-use super::plan::{Action, AskedBy, Mark, Operation, Origin, Plan};
+use super::plan::{Action, AskedBy, Kept, Mark, Operation, Origin, Plan};
 use super::policy;
+use super::relations;
 use super::request::Add;
-use super::simulate::{Change, Uri, parse_simulation, parse_uris, reasons};
+use super::simulate::{Change, Uri, parse_simulation, parse_uris, reasons, virtual_packages};
+use super::sources;
 use super::status::{Stanza, Status, parse_stanzas};
+use super::suites::{self, Distribution, Release};
 use super::transaction::{Event, Transaction};
 use super::version::compare_versions;
 use crate::error::{ChrootError, Refusal, Result};
 use crate::sandbox::OWN_DIR;
 
 const URIS: &str = "@@ uris";
+const RELEASES: &str = "@@ releases";
 
 /// What the request means for the tree as it is.
 #[derive(Debug, Default)]
@@ -27,8 +32,19 @@ pub(super) struct Wanted {
     pub reinstall: bool,
     pub mark_auto: BTreeSet<String>,
     pub mark_manual: BTreeSet<String>,
+    /// What is there already.
+    keep: Vec<Kept>,
     /// To be removed, but not there.
     absent: Vec<String>,
+}
+
+/// What apt would do.
+#[derive(Debug, Default)]
+struct Simulated {
+    changes: Vec<Change>,
+    uris: Vec<Uri>,
+    distribution: Distribution,
+    releases: Vec<Release>,
 }
 
 impl Transaction<'_> {
@@ -40,13 +56,32 @@ impl Transaction<'_> {
         if !refusals.is_empty() {
             return Ok(Plan::new(&status, vec![], vec![], 0, refusals, self.notes.clone()));
         }
+        self.find_provided(&status)?;
         let wanted = self.wanted(&status);
         self.ensure_known(&wanted.absent)?;
-        let (changes, uris) = self.simulate(&status, &wanted)?;
+        let Simulated { changes, uris, distribution, releases } = match self.simulate(&status, &wanted) {
+            Err(e @ ChrootError::NotSolvable { .. }) => {
+                let refusals = policy::check_needed(&self.request, &status);
+                if refusals.is_empty() {
+                    return Err(e);
+                }
+                return Ok(Plan::new(&status, vec![], vec![], 0, refusals, self.notes.clone()));
+            }
+            other => other?,
+        };
         let shown = self.show(&changes)?;
-        let actions: Vec<Action> =
+        let mut actions: Vec<Action> =
             changes.iter().map(|change| self.action(change, &status, &wanted, &uris, &shown)).collect();
+        let incoming = self.incoming(&actions, &shown);
+        causes::find(&mut actions, &incoming, &self.request, &status);
         let mut refusals = policy::check_actions(&actions, &self.request, &status);
+        refusals.extend(policy::check_relations(&incoming, &actions, &status));
+        if distribution.is_known(&releases, self.suites().iter().map(String::as_str)) {
+            let foreign = changes.iter().filter(|c| c.new.is_some()).filter_map(|change| {
+                Some((change.package.as_str(), distribution.foreign(&change.origin, &releases)?))
+            });
+            refusals.extend(policy::check_suites(foreign, &distribution.codename, &self.request));
+        }
         refusals.extend(self.debs.iter().filter_map(|deb| not_the_file(deb, &actions)));
         let removed = |name: &String| {
             actions.iter().any(|a| {
@@ -61,7 +96,9 @@ impl Transaction<'_> {
         let download = uris.iter().filter(|u| u.remote()).map(|u| u.size).sum();
         let mut notes = self.notes.clone();
         notes.extend(wanted.absent.iter().map(|n| format!("'{n}' is not installed, so it is not removed")));
-        let plan = Plan::new(&status, actions, marks, download, refusals, notes);
+        notes.extend(self.note_conffiles(&actions, &status)?);
+        let mut plan = Plan::new(&status, actions, marks, download, refusals, notes);
+        plan.keep = wanted.keep;
         self.planned = Some((plan.clone(), uris));
         Ok(plan)
     }
@@ -79,10 +116,24 @@ impl Transaction<'_> {
                         Some(version) => compare_versions(&p.version, version).is_eq(),
                         None => !self.request.allow_upgrade.contains(name),
                     });
-                    if fits && !again {
-                        if let Some(package) = installed.filter(|p| p.auto) {
+                    if let Some(package) = installed.filter(|_| fits && !again) {
+                        if package.auto {
                             wanted.mark_manual.insert(status.mark_name(package));
                         }
+                        wanted.keep.push(Kept {
+                            package: name.clone(),
+                            version: package.version.clone(),
+                            provided_by: None,
+                        });
+                        continue;
+                    }
+                    let provider = self.provided.get(name).and_then(|provider| status.installed(provider));
+                    if let (None, Some(provider)) = (version, provider) {
+                        wanted.keep.push(Kept {
+                            package: name.clone(),
+                            version: provider.version.clone(),
+                            provided_by: Some(provider.name.clone()),
+                        });
                         continue;
                     }
                     wanted.reinstall |= fits && again;
@@ -114,6 +165,59 @@ impl Transaction<'_> {
             }
         }
         wanted
+    }
+
+    /// Finds what was asked for that no package is named, but an installed one provides.
+    fn find_provided(&mut self, status: &Status) -> Result<()> {
+        let mut candidates = Vec::new();
+        for add in &self.request.add {
+            if let Add::Package { name, version: None } = add
+                && status.installed(name).is_none()
+                && let Some(provider) =
+                    status.packages.iter().find(|p| p.installed() && relations::provides(&p.subject(), name))
+            {
+                candidates.push((name.clone(), provider.name.clone()));
+            }
+        }
+        if candidates.is_empty() {
+            return Ok(());
+        }
+        // a real package of that name is meant when there is one
+        let mut argv = vec!["apt-cache".to_owned()];
+        argv.extend(self.options("all", false));
+        argv.push("policy".to_owned());
+        argv.extend(candidates.iter().map(|(name, _)| name.clone()));
+        let policy = self.sandbox(false).capture(&argv)?.text();
+        candidates.retain(|(name, _)| {
+            let mut lines = policy.lines().skip_while(|line| line.strip_suffix(':') != Some(name));
+            lines.nth(2).is_none_or(|candidate| candidate.trim() == "Candidate: (none)")
+        });
+        self.provided = candidates.into_iter().collect();
+        Ok(())
+    }
+
+    /// The suites that the tree's own sources name.
+    fn suites(&self) -> Vec<String> {
+        let all = self.sources.local.iter().chain(&self.sources.remote);
+        all.filter(|file| !file.name.starts_with("folder-"))
+            .flat_map(|file| sources::select(file, &|_| true).1)
+            .map(|suite| suite.suite)
+            .collect()
+    }
+
+    /// What comes, with its control file.
+    fn incoming<'a>(
+        &'a self,
+        actions: &[Action],
+        shown: &'a BTreeMap<(String, String), Stanza>,
+    ) -> Vec<Incoming<'a>> {
+        let fields = |action: &Action, version: &String| {
+            let deb = self.debs.iter().find(|d| d.name == action.package && d.version == *version);
+            deb.map(|d| &d.fields).or_else(|| shown.get(&(action.package.clone(), version.clone())))
+        };
+        let stanza =
+            |action: &Action| action.new_version.as_ref().and_then(|version| fields(action, version));
+        actions.iter().filter_map(|action| Incoming::of(stanza(action)?)).collect()
     }
 
     /// What is not installed need not be removed; but a name that nobody knows is a mistake.
@@ -166,15 +270,19 @@ impl Transaction<'_> {
         arguments
     }
 
-    fn simulate(&mut self, status: &Status, wanted: &Wanted) -> Result<(Vec<Change>, Vec<Uri>)> {
+    fn simulate(&mut self, status: &Status, wanted: &Wanted) -> Result<Simulated> {
         if wanted.arguments.is_empty() && !self.request.auto_remove {
-            return Ok((Vec::new(), Vec::new()));
+            return Ok(Simulated::default());
         }
         let states = status.extended_states(&wanted.mark_auto, &wanted.mark_manual);
         let mut argv = vec![
             "sh".to_owned(),
             "-c".to_owned(),
-            format!("apt-get --simulate \"$@\" || exit; echo '{URIS}'; apt-get --print-uris \"$@\""),
+            format!(
+                "apt-get --simulate \"$@\" || exit; echo '{URIS}'; apt-get --print-uris \"$@\" || exit; \
+                 echo '{RELEASES}'; LISTS={OWN_DIR}/apt/lists\n{}",
+                suites::PRINT
+            ),
             "sh".to_owned(),
         ];
         argv.extend(self.install_arguments(wanted));
@@ -185,7 +293,8 @@ impl Transaction<'_> {
         argv.extend(wanted.arguments.iter().cloned());
         let captured = self.sandbox(false).own_file("extended_states", states).capture(&argv)?;
         let (stdout, stderr) = (captured.text(), captured.errors());
-        let (simulation, uris) = stdout.split_once(URIS).unwrap_or((&stdout, ""));
+        let (simulation, rest) = stdout.split_once(URIS).unwrap_or((&stdout, ""));
+        let (uris, releases) = rest.split_once(RELEASES).unwrap_or((rest, ""));
         if !captured.exit.success() {
             log::debug!("apt says: {stdout}{stderr}");
             if captured.exit.signal.is_some() || captured.exit.code >= 128 {
@@ -197,9 +306,15 @@ impl Transaction<'_> {
             if stderr.contains("No space left on device") {
                 return Err(ChrootError::Internal(format!("resolving packages: {}", reasons("", &stderr))));
             }
-            return Err(not_solvable(&reasons(simulation, &stderr)));
+            return Err(not_solvable(&reasons(simulation, &stderr), &virtual_packages(simulation)));
         }
-        Ok((parse_simulation(simulation), parse_uris(uris)))
+        let (distribution, releases) = suites::parse(releases);
+        Ok(Simulated {
+            changes: parse_simulation(simulation),
+            uris: parse_uris(uris),
+            distribution,
+            releases,
+        })
     }
 
     /// What the repositories know of the new packages, by name and version.
@@ -246,6 +361,9 @@ impl Transaction<'_> {
             old_version: change.old.clone(),
             new_version: change.new.clone(),
             asked_by: AskedBy::Request,
+            due_to: Vec::new(),
+            replaced_by: Vec::new(),
+            self_built: false,
             origin: None,
             size: None,
             installed_size: None,
@@ -260,6 +378,11 @@ impl Transaction<'_> {
                 (false, true) => AskedBy::AutoRemove,
                 (false, false) => AskedBy::Consequence,
             };
+            action.self_built = self
+                .request
+                .self_built
+                .iter()
+                .any(|built| built.package == *name && change.old.as_ref() == Some(&built.version));
             action.installed_size =
                 installed.and_then(|p| p.installed_size).map(|kib| kib.saturating_mul(1024));
             return action;
@@ -272,6 +395,7 @@ impl Transaction<'_> {
         }
         if let Some(deb) = deb.filter(|_| change.origin == "local-deb") {
             describe_deb(&mut action, deb);
+            action.self_built = self.is_self_built(&action);
             return action;
         }
         if let Some(stanza) = shown.get(&(name.clone(), version.clone())) {
@@ -282,7 +406,17 @@ impl Transaction<'_> {
         }
         let uri = uris.iter().find(|u| u.package().is_some_and(|(n, v)| n == *name && v == *version));
         action.origin = Some(self.origin(change, uri));
+        action.self_built = self.is_self_built(&action);
         action
+    }
+
+    /// What comes from a folder of the request was built by somebody here.
+    fn is_self_built(&self, action: &Action) -> bool {
+        matches!(action.origin, Some(Origin::Folder { .. }))
+            || action.sha256.is_some()
+                && self.request.self_built.iter().any(|built| {
+                    built.package == action.package && action.sha256.as_ref() == Some(&built.sha256)
+                })
     }
 
     fn origin(&self, change: &Change, uri: Option<&Uri>) -> Origin {
@@ -336,12 +470,18 @@ fn operation(change: &Change) -> Operation {
     }
 }
 
-fn not_solvable(reasons: &str) -> ChrootError {
+fn not_solvable(reasons: &str, virtual_packages: &[(String, Vec<String>)]) -> ChrootError {
     let unknown = ["Unable to locate package", "has no installation candidate", "was not found"];
     let hint = unknown.iter().any(|text| reasons.contains(text)).then(|| {
         "refresh the package lists with --update all, or name a repository folder that has it with --repo"
             .to_owned()
     });
+    // apt itself asks for a choice, with the same words as for what is not there at all
+    let choices: Vec<String> = virtual_packages
+        .iter()
+        .map(|(name, by)| format!("'{name}' is no package: name one that provides it: {}", by.join(", ")))
+        .collect();
+    let hint = if choices.is_empty() { hint } else { Some(choices.join("; ")) };
     let reasons = if reasons.is_empty() { "apt gives no reason" } else { reasons };
     ChrootError::NotSolvable { message: format!("resolving packages: {reasons}"), hint }
 }
@@ -368,7 +508,10 @@ mod tests {
 
     #[test]
     fn unknown_packages_get_a_hint() {
-        assert!(not_solvable("Unable to locate package x").hint().is_some());
-        assert!(not_solvable("a : Depends: b").hint().is_none());
+        assert!(not_solvable("Unable to locate package x", &[]).hint().is_some());
+        assert!(not_solvable("a : Depends: b", &[]).hint().is_none());
+        let choice = [("mta".to_owned(), vec!["exim".to_owned(), "nullmailer".to_owned()])];
+        let hint = not_solvable("Package 'mta' has no installation candidate", &choice).hint().unwrap();
+        assert!(hint.ends_with("exim, nullmailer"), "{hint}");
     }
 }

@@ -164,6 +164,30 @@ pub(crate) fn reasons(stdout: &str, stderr: &str) -> String {
     lines.join("; ")
 }
 
+/// The names that apt says are no packages, each with those that provide it.
+pub(crate) fn virtual_packages(stdout: &str) -> Vec<(String, Vec<String>)> {
+    let mut found: Vec<(String, Vec<String>)> = Vec::new();
+    let mut open = false;
+    for line in stdout.lines() {
+        if let Some(name) =
+            line.strip_prefix("Package ").and_then(|l| l.strip_suffix(" is a virtual package provided by:"))
+        {
+            found.push((name.to_owned(), Vec::new()));
+            open = true;
+        } else if let (true, Some(provider), Some((_, by))) =
+            (open, line.strip_prefix("  "), found.last_mut())
+        {
+            let provider = provider.split(' ').next().unwrap_or(provider).to_owned();
+            if !provider.is_empty() && !by.contains(&provider) {
+                by.push(provider);
+            }
+        } else {
+            open = false;
+        }
+    }
+    found
+}
+
 /// Why a repository could not be used.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum FetchFailure {
@@ -348,6 +372,15 @@ mod tests {
             reasons("", "E: Unable to correct problems, you have held broken packages.\n"),
             "Unable to correct problems, you have held broken packages."
         );
+    }
+
+    #[test]
+    fn virtual_packages_have_providers() {
+        let text = "Reading package lists...\nPackage mail-transport-agent is a virtual package provided by:\n  \
+            postfix 3.7.11-0+deb12u1\n  nullmailer 1:2.2-4\n  nullmailer 1:2.2-3\nYou should explicitly select one to install.\n";
+        let expected = vec!["postfix".to_owned(), "nullmailer".to_owned()];
+        assert_eq!(virtual_packages(text), [("mail-transport-agent".to_owned(), expected)]);
+        assert!(virtual_packages("E: nothing").is_empty());
     }
 
     #[test]

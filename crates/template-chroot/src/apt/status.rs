@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
+use super::relations::Subject;
+
 /// One stanza of a control file: field names in lower case, values with their continuation lines.
 pub(crate) type Stanza = BTreeMap<String, String>;
 
@@ -49,12 +51,30 @@ pub(crate) struct Package {
     pub installed_size: Option<u64>,
     /// Names of what it needs to run, alternatives and all.
     pub needs: BTreeSet<String>,
+    /// The same as in the control file.
+    pub depends: String,
+    /// As in the control file.
+    pub provides: String,
+    /// What it cannot be together with.
+    pub conflicts: String,
+    /// Its configuration files, and the MD5 of each as the package brought it.
+    pub conffiles: Vec<(String, String)>,
     pub auto: bool,
 }
 
 impl Package {
     pub fn installed(&self) -> bool {
         self.status.ends_with(" installed")
+    }
+
+    /// Its version is to stay.
+    pub fn held(&self) -> bool {
+        self.status.starts_with("hold ")
+    }
+
+    /// What relations are compared with.
+    pub fn subject(&self) -> Subject<'_> {
+        Subject { name: &self.name, version: &self.version, provides: &self.provides }
     }
 
     /// Neither removed nor purged completely: also half-installed, unpacked, triggers pending.
@@ -99,6 +119,10 @@ impl Status {
                     required: get("priority") == "required",
                     installed_size: get("installed-size").parse().ok(),
                     needs: [get("depends"), get("pre-depends")].iter().flat_map(|d| names(d)).collect(),
+                    depends: join(&get("depends"), &get("pre-depends")),
+                    provides: get("provides"),
+                    conflicts: join(&get("conflicts"), &get("breaks")),
+                    conffiles: conffiles(&get("conffiles")),
                 })
             })
             .filter(Package::present)
@@ -163,6 +187,23 @@ impl Status {
     }
 }
 
+/// Two fields of relations as one.
+pub(crate) fn join(a: &str, b: &str) -> String {
+    format!("{a}, {b}")
+}
+
+/// Paths and checksums; those that are not the package's any more, or not there yet, are left out.
+fn conffiles(field: &str) -> Vec<(String, String)> {
+    field
+        .lines()
+        .filter_map(|line| {
+            let (path, rest) = line.trim().split_once(' ')?;
+            let is_md5 = rest.len() == 32 && rest.bytes().all(|b| b.is_ascii_hexdigit());
+            is_md5.then(|| (path.to_owned(), rest.to_owned()))
+        })
+        .collect()
+}
+
 /// The package names in a dependency field.
 fn names(depends: &str) -> impl Iterator<Item = String> + '_ {
     depends
@@ -177,7 +218,7 @@ mod tests {
 
     const STATUS: &str = "Package: bash\nEssential: yes\nStatus: install ok installed\nPriority: required\n\
         Installed-Size: 7164\nArchitecture: amd64\nVersion: 5.2.15-2+b7\nDepends: base-files (>= 2.1.12), debianutils (>= 5.6-0.1)\n\
-        Pre-Depends: libc6 (>= 2.36), libtinfo6:any | libtinfo5\nConffiles:\n /etc/bash.bashrc 3c1\n /etc/skel/.bashrc 1f9\n\n\
+        Pre-Depends: libc6 (>= 2.36), libtinfo6:any | libtinfo5\nConffiles:\n /etc/bash.bashrc 89269e1298235f1b12b4c16e4065ad0d\n /etc/old 89269e1298235f1b12b4c16e4065ad0d obsolete\n\n\
         Package: gone\nStatus: deinstall ok config-files\nArchitecture: all\nVersion: 1\n\n\
         Package: never\nStatus: unknown ok not-installed\nArchitecture: all\n\n\
         Package: libx\nStatus: install ok installed\nArchitecture: i386\nVersion: 1\n\n\
@@ -191,6 +232,8 @@ mod tests {
         let bash = status.installed("bash").unwrap();
         assert!(bash.essential && bash.required && bash.auto);
         assert_eq!(bash.installed_size, Some(7164));
+        assert_eq!(bash.conffiles.len(), 1);
+        assert!(!bash.held());
         let needs: Vec<&str> = bash.needs.iter().map(String::as_str).collect();
         assert_eq!(needs, ["base-files", "debianutils", "libc6", "libtinfo5", "libtinfo6"]);
         assert!(status.installed("gone").is_none() && status.get("gone").is_some());

@@ -2,7 +2,7 @@
 // Copyright (c) The isar-template authors
 //! # A plan as people read it
 
-use super::plan::{Operation, Plan};
+use super::plan::{Action, AskedBy, Operation, Plan};
 
 /// The plan as a table for people. What is refused is not in it: that is the error that follows.
 pub fn render_table(plan: &Plan) -> String {
@@ -20,12 +20,22 @@ pub fn render_table(plan: &Plan) -> String {
             format!("{}:{}", a.package, a.architecture)
         };
         rows.push([
-            a.operation.word().to_owned(),
+            word(a).to_owned(),
             package,
             version,
-            a.origin.as_ref().map(ToString::to_string).unwrap_or_default(),
-            a.asked_by.word().to_owned(),
+            from(a),
+            asked_by(a),
             a.size.map(|size| bytes(size as i64)).unwrap_or_default(),
+        ]);
+    }
+    for kept in &plan.keep {
+        rows.push([
+            "keep".to_owned(),
+            kept.package.clone(),
+            kept.version.clone(),
+            kept.provided_by.clone().unwrap_or_default(),
+            AskedBy::Request.word().to_owned(),
+            String::new(),
         ]);
     }
     let mut out = String::new();
@@ -54,11 +64,53 @@ pub fn render_table(plan: &Plan) -> String {
     out
 }
 
+/// What goes because of what comes is replaced.
+fn word(action: &Action) -> &'static str {
+    if action.replaced_by.is_empty() { action.operation.word() } else { "replace" }
+}
+
+fn from(action: &Action) -> String {
+    let origin = match (&action.origin, action.replaced_by.as_slice()) {
+        (Some(origin), _) => origin.to_string(),
+        (None, []) => String::new(),
+        (None, by) => format!("by {}", some(by)),
+    };
+    match (action.self_built, origin.is_empty()) {
+        (false, _) => origin,
+        (true, true) => "(self-built)".to_owned(),
+        (true, false) => format!("{origin} (self-built)"),
+    }
+}
+
+fn asked_by(action: &Action) -> String {
+    match action.asked_by {
+        AskedBy::Request | AskedBy::AutoRemove => action.asked_by.word().to_owned(),
+        AskedBy::Dependency | AskedBy::Consequence => {
+            match [action.due_to.as_slice(), action.replaced_by.as_slice()].concat().as_slice() {
+                [] => action.asked_by.word().to_owned(),
+                names => some(names),
+            }
+        }
+    }
+}
+
+/// A few of many names.
+fn some(names: &[String]) -> String {
+    match names {
+        [one, two, rest @ ..] if !rest.is_empty() => format!("{one}, {two} and {} more", rest.len()),
+        few => few.join(", "),
+    }
+}
+
 fn summary(plan: &Plan) -> String {
     if plan.nothing_to_do {
         return "nothing to do".to_owned();
     }
-    let count = |operation| plan.actions.iter().filter(|a| a.operation == operation).count();
+    let replaced = plan.actions.iter().filter(|a| !a.replaced_by.is_empty()).count();
+    let count = |operation| {
+        let all = plan.actions.iter().filter(|a| a.operation == operation);
+        all.filter(|a| a.replaced_by.is_empty()).count()
+    };
     let mut parts: Vec<String> = [
         (Operation::Install, "to install"),
         (Operation::Upgrade, "to upgrade"),
@@ -70,11 +122,17 @@ fn summary(plan: &Plan) -> String {
     .filter(|(operation, _)| count(*operation) > 0)
     .map(|(operation, what)| format!("{} {what}", count(operation)))
     .collect();
+    if replaced > 0 {
+        parts.push(format!("{replaced} to replace"));
+    }
     for (auto, what) in [(true, "to mark automatic"), (false, "to mark manual")] {
         match plan.marks.iter().filter(|m| m.auto == auto).count() {
             0 => {}
             n => parts.push(format!("{n} {what}")),
         }
+    }
+    if plan.kept > 0 {
+        parts.push(format!("{} stay as they are", plan.kept));
     }
     let size = match plan.installed_size_change {
         0 => String::new(),

@@ -54,6 +54,8 @@ pub struct Transaction<'a> {
     pub(super) sources: Sources,
     pub(super) notes: Vec<String>,
     pub(super) refresh_time: Duration,
+    /// What was asked for that is no package, and the installed one that provides it.
+    pub(super) provided: BTreeMap<String, String>,
     /// The last plan, and what it takes to fetch.
     pub(super) planned: Option<(Plan, Vec<Uri>)>,
 }
@@ -100,6 +102,7 @@ impl<'a> Transaction<'a> {
             sources: Sources::default(),
             notes: Vec::new(),
             refresh_time: Duration::ZERO,
+            provided: BTreeMap::new(),
             planned: None,
         };
         transaction.make_scratch()?;
