@@ -3,13 +3,15 @@
 """What a plan tells, and what policy refuses: real packages on a real Debian template."""
 
 import hashlib
+import json
 import os
 import shutil
 
 import pytest
 
+import schemas
 import support
-from support import REFUSED
+from support import REFUSED, USAGE
 
 
 def plan(helper, *words, code=0):
@@ -244,3 +246,70 @@ def test_held_diverted_and_unauthenticated(server, tmp, root):
     support.write(root + "/etc/apt/sources.list.d/x.list", "deb file:///srv/repo ./\n")
     error = server.json("plan", "server", "--update", "local", "--root", root, "--add", "unsigned-package", code=REFUSED)["error"]
     assert error["kind"] == "policy-refused" and "/srv/repo" in error["message"] and "key" in error["hint"]
+
+
+# -- plans in files -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(server, tmp):
+    """A saved plan, and what it was made of."""
+    repository = support.make_repository(tmp + "/repo", [support.make_deb(tmp, "app", Depends="app-common"), support.make_deb(tmp, "app-common")])
+    deb = support.make_deb(tmp, "local-deb")
+    path = os.path.join(tmp, "plan.json")
+    value = server.json("plan", "server", "--update", "none", "--repo", repository, "--add", "app", "--add", deb,
+                        "--remove", "nano", "--save", path)["plan"]
+    with open(path) as file:
+        plan = json.load(file)
+    schemas.check("plan-v1", plan)
+    assert plan == value and plan["template"]["name"] == "server" and deb in plan["request"]["add"]
+    return path
+
+
+def test_a_saved_plan_is_done_as_it_is(server, tmp, saved):
+    out = os.path.join(tmp, "out")
+    value = server.json("install", "server", "--plan", saved, "--output", out)
+    packages = support.installed(out)
+    assert {"app", "app-common", "local-deb"} <= set(packages) and "nano" not in packages
+    with open(saved) as file:
+        assert value["plan"]["digest"] == value["report"]["planDigest"] == json.load(file)["digest"]
+    # it is the request
+    for words in (["--add", "less"], ["--remove", "nano"], ["--auto-remove"], ["--update", "all"]):
+        assert "--plan" in server.error("install", "server", "--plan", saved, *words, "--output", out + "2", code=USAGE)["message"]
+
+
+def test_a_saved_plan_that_does_not_fit_any_more(server, tmp, saved):
+    def refused(kind="plan-changed", code=REFUSED):
+        out = os.path.join(tmp, "out")
+        error = server.json("install", "server", "--plan", saved, "--output", out, code=code)["error"]
+        assert error["kind"] == kind and not os.path.exists(out)
+        return error["message"]
+
+    support.make_deb(tmp, "local-deb", files={"usr/share/local-deb/file": "another content"})
+    assert "'install local-deb 1.0' has another content now" in refused()
+    support.make_deb(tmp, "local-deb")
+    support.make_repository(tmp + "/repo", [
+        support.make_deb(tmp, "app", "1.1", Depends="needs-this-now"), support.make_deb(tmp, "needs-this-now")])
+    message = refused()
+    for text in ("'install app 1.0' was planned, now it would be 'install app 1.1'", "'install app-common 1.0' is not what would happen now",
+                 "'install needs-this-now 1.0' would happen now, too"):
+        assert text in message
+    with open(saved) as file:
+        plan = json.load(file)
+    plan["actions"].pop()
+    support.write(saved, json.dumps(plan))
+    assert "another digest" in refused()
+    plan["template"]["digest"] = "sha256:" + "0" * 64
+    support.write(saved, json.dumps({**plan, "digest": "sha256:" + "0" * 64}))
+    assert "another digest" in refused()
+    support.write(saved, "no plan")
+    assert "reading plan" in refused("usage", USAGE)
+
+
+def test_a_saved_plan_for_another_template(server, tmp, saved):
+    with open(saved) as file:
+        plan = json.load(file)
+    plan["template"]["digest"] = "sha256:" + "0" * 64
+    support.write(saved, json.dumps(plan))
+    error = server.json("install", "server", "--plan", saved, "--output", os.path.join(tmp, "out"), code=REFUSED)["error"]
+    assert error["kind"] == "plan-changed" and "0" * 64 in error["message"] and plan["template"]["name"] in error["message"]

@@ -32,16 +32,24 @@ use crate::{output, provenance};
 /// network. The result is a finished system at --output, which must not exist and is not there before it is
 /// complete; the template itself never changes. The result names the template in its os-release. Needs root.
 ///
+/// With --plan, what a plan that was saved says is done, if it still is what would happen: the same template, the same
+/// package files and repositories, the same candidates. Else it is refused, and what differs is told.
+///
 /// With --root, the transaction happens in a raw checkout that the caller owns (as bitbake does), and is not
 /// finished; when it fails, that tree is to be thrown away.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("where").required(true), after_help = "\
 Examples:
   sudo isar-template install platform --add htop --remove nano --output product
-  sudo isar-template install platform:1.0 --add ./hello_1.0_amd64.deb --output product.tar.zst")]
+  sudo isar-template install platform:1.0 --add ./hello_1.0_amd64.deb --output product.tar.zst
+  sudo isar-template install platform:1.0 --plan plan.json --output product")]
 pub struct InstallOpts {
     #[command(flatten)]
     change: Change,
+    /// Do what this saved plan says, exactly that or nothing; it carries the request
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["add", "remove", "mark_auto", "auto_remove", "allow_upgrade",
+        "allow_suite", "repo", "binds", "update"])]
+    plan: Option<PathBuf>,
     /// Where the product goes: a directory, or a tar when the name ends in .tar, .tar.zst or .tar.gz
     #[arg(long, value_name = "DIR|FILE.tar[.zst|.gz]", group = "where")]
     output: Option<PathBuf>,
@@ -86,10 +94,12 @@ pub fn run(cli: &Cli, opts: &InstallOpts) -> Result<u8> {
     if let Some(output) = &opts.output {
         check_output(output)?;
     }
-    let instance = opts.change.open(cli, opts.root.as_deref(), true, &progress)?;
+    let saved = opts.plan.as_deref().map(Plan::read).transpose()?;
+    let from = saved.as_ref().map(|(_, template, request)| (template, request));
+    let instance = opts.change.open(cli, opts.root.as_deref(), true, from, &progress)?;
     let mut show = show_events(cli, &progress);
     let mut transaction = Transaction::open(instance.root.clone(), instance.request.clone(), &mut show)?;
-    let mut plan = transaction.plan()?;
+    let mut plan = resolve(&mut transaction, saved.as_ref().map(|(plan, ..)| plan))?;
     announce(cli, &progress, &plan);
     let report = match transaction.apply(&plan) {
         // nothing was installed yet
@@ -98,13 +108,14 @@ pub fn run(cli: &Cli, opts: &InstallOpts) -> Result<u8> {
             if !transaction.refresh_outdated()? {
                 return Err(outdated.into());
             }
-            plan = transaction.plan()?;
+            plan = resolve(&mut transaction, saved.as_ref().map(|(plan, ..)| plan))?;
             announce(cli, &progress, &plan);
             transaction.apply(&plan)?
         }
         other => other?,
     };
     drop(transaction);
+    let plan = instance.describe(plan)?;
     if let (Some(output), Some(form)) = (&opts.output, &form) {
         write_product(&instance, output, form, &progress)
             .with_context(|| format!("writing '{}'", output.display()))?;
@@ -112,6 +123,15 @@ pub fn run(cli: &Cli, opts: &InstallOpts) -> Result<u8> {
     progress.finish();
     print(cli, opts, &instance, &plan, &report)?;
     Ok(0)
+}
+
+/// What would happen now, which has to be what was planned.
+fn resolve(transaction: &mut Transaction<'_>, planned: Option<&Plan>) -> Result<Plan> {
+    let now = transaction.plan()?;
+    if let Some(planned) = planned {
+        planned.ensure_same(&now)?;
+    }
+    Ok(now)
 }
 
 fn check_output(output: &Path) -> Result<()> {

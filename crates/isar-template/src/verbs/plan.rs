@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
-use template_bundle::Error;
+use template_bundle::{Error, writer};
 use template_chroot::apt::{Transaction, render_table};
 
 use super::transaction::{Change, show_events};
@@ -19,10 +19,12 @@ use crate::progress::Progress;
 ///
 /// Resolves with the template's own apt, in a throw-away instance; changes nothing, neither the template nor the tree
 /// given with --root. Needs root. What policy refuses is listed with the way out, and gives exit code 4.
+///
+/// With --save the plan goes to a file, together with the request; install --plan does exactly that, or fails.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  sudo isar-template plan platform --add htop --add ./hello_1.0_amd64.deb --remove nano")]
+  sudo isar-template plan platform --add htop --add ./hello_1.0_amd64.deb --remove nano --save plan.json")]
 pub struct PlanOpts {
     #[command(flatten)]
     change: Change,
@@ -37,13 +39,17 @@ pub struct PlanOpts {
 /// Runs the verb.
 pub fn run(cli: &Cli, opts: &PlanOpts) -> Result<u8> {
     let progress = Progress::new(&cli.global, "plan");
-    let instance = opts.change.open(cli, opts.root.as_deref(), false, &progress)?;
+    let instance = opts.change.open(cli, opts.root.as_deref(), false, None, &progress)?;
     let mut show = show_events(cli, &progress);
     let plan = Transaction::open(instance.root.clone(), instance.request.clone(), &mut show)?.plan()?;
+    let plan = instance.describe(plan)?;
     progress.finish();
     if let Some(path) = &opts.save {
-        let text = serde_json::to_vec_pretty(&plan)?;
-        std::fs::write(path, text).map_err(|e| Error::io("writing plan", path, e))?;
+        let parent = writer::parent_of(path);
+        let mut temp =
+            tempfile::NamedTempFile::new_in(parent).map_err(|e| Error::io("creating", parent, e))?;
+        serde_json::to_writer_pretty(&mut temp, &plan)?;
+        writer::keep(temp, path)?;
     }
     let fields = json!({
         "name": instance.stored.manifest.name,

@@ -11,7 +11,9 @@ use clap::Args;
 use serde_json::Value;
 use template_bundle::Error;
 use template_bundle::manifest::{ROOTFS, TemplateManifest};
-use template_chroot::apt::{Add, Event, Plan, SelfBuilt, TransactionRequest, UpdateMode, render_table};
+use template_chroot::apt::{
+    Add, Event, Plan, PlannedFor, SavedRequest, SelfBuilt, TransactionRequest, UpdateMode, render_table,
+};
 use template_chroot::{Bind, Root};
 use template_store::{Scratch, Stored};
 
@@ -71,17 +73,47 @@ pub struct Instance {
     _scratch: Scratch,
 }
 
+impl Instance {
+    /// Has a plan say what it is for and the answer to.
+    pub fn describe(&self, mut plan: Plan) -> Result<Plan> {
+        plan.template = Some(planned_for(&self.stored));
+        plan.request = Some(SavedRequest::of(&self.request)?);
+        Ok(plan)
+    }
+}
+
+fn planned_for(stored: &Stored) -> PlannedFor {
+    PlannedFor {
+        name: stored.manifest.name.clone(),
+        template_version: stored.manifest.template_version.clone(),
+        digest: stored.record.digest.to_string(),
+    }
+}
+
 impl Change {
     /// Opens an instance over the template, or on a tree of the caller, which is only changed when `touch` is given.
     ///
     /// The system is not finished: it is resolved and installed with the settings that the template was made with, and
     /// finished after that.
-    pub fn open(&self, cli: &Cli, tree: Option<&Path>, touch: bool, progress: &Progress) -> Result<Instance> {
+    ///
+    /// With a saved plan, its request counts instead of the options.
+    pub fn open(
+        &self,
+        cli: &Cli,
+        tree: Option<&Path>,
+        touch: bool,
+        saved: Option<(&PlannedFor, &SavedRequest)>,
+        progress: &Progress,
+    ) -> Result<Instance> {
         template_store::require_root("working on a root filesystem")?;
         if let Some(pid) = self.die_with {
             template_chroot::watch::die_with(pid)?;
         }
         let (store, stored) = source::find(cli, &self.template, &self.trust, progress)?;
+        let planned_for = planned_for(&stored);
+        if let Some((template, _)) = saved {
+            Plan::ensure_for(template, &planned_for)?;
+        }
         if let Some(bind) = self.binds.iter().find(|b| b.writable) {
             let target = bind.target.display();
             return Err(Error::usage(format!(
@@ -101,7 +133,7 @@ impl Change {
         };
         let apt = scratch.path().join("apt");
         std::fs::create_dir(&apt).map_err(|e| Error::io("creating", &apt, e))?;
-        let request = TransactionRequest {
+        let mut request = TransactionRequest {
             add: self.add.clone(),
             remove: self.remove.clone(),
             mark_auto: self.mark_auto.clone(),
@@ -118,7 +150,10 @@ impl Change {
             scratch_dir: Some(apt),
             ..TransactionRequest::default()
         };
-        request.check()?;
+        match saved {
+            Some((_, saved)) => saved.put_into(&mut request)?,
+            None => request.check()?,
+        }
         Ok(Instance { stored, root, request, _scratch: scratch })
     }
 }

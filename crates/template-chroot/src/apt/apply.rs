@@ -116,7 +116,10 @@ impl Transaction<'_> {
     /// Makes sure that the plan is what would be planned now; returns what there is to fetch.
     fn confirm(&mut self, plan: &Plan, status: &Status) -> Result<Vec<Uri>> {
         // the lists are ours alone, so with the same packages installed the outcome is the same
-        let planned = self.planned.as_ref().filter(|(p, _)| p == plan && p.base.digest == status.digest());
+        let planned = self
+            .planned
+            .as_ref()
+            .filter(|(p, _)| p.digest == plan.digest && p.base.digest == status.digest());
         if let Some((_, uris)) = planned {
             return Ok(uris.clone());
         }

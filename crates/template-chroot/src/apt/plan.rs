@@ -12,12 +12,13 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::saved::{PlannedFor, SavedRequest, difference};
 use super::status::Status;
 use super::table::render_table;
 use crate::error::{ChrootError, Refusal, Result};
 
 /// The version of the JSON document.
-const PLAN_VERSION: u32 = 1;
+pub(super) const PLAN_VERSION: u32 = 1;
 
 /// What a transaction would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,12 @@ pub struct Plan {
     pub version: u32,
     /// Identifies the state it starts from and all changes.
     pub digest: String,
+    /// The template that it is for, where it is for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<PlannedFor>,
+    /// What it is the answer to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<SavedRequest>,
     /// What it starts from.
     pub base: Base,
     /// Everything is as asked for already.
@@ -251,6 +258,8 @@ impl Plan {
             version: PLAN_VERSION,
             digest: digest(&base, &actions, &marks),
             nothing_to_do: actions.is_empty() && marks.is_empty() && refusals.is_empty(),
+            template: None,
+            request: None,
             kept: base.packages.saturating_sub(changed),
             base,
             actions,
@@ -272,7 +281,7 @@ impl Plan {
     }
 
     /// An error if `now`, planned just before it is done, is not this plan.
-    pub(crate) fn ensure_same(&self, now: &Self) -> Result<()> {
+    pub fn ensure_same(&self, now: &Self) -> Result<()> {
         if self.version != PLAN_VERSION {
             return Err(ChrootError::usage(format!(
                 "the plan has format version {}, known is {PLAN_VERSION}",
@@ -282,27 +291,12 @@ impl Plan {
         if self.digest == now.digest {
             return Ok(());
         }
-        let describe = |a: &Action| {
-            let version = a.new_version.as_deref().or(a.old_version.as_deref()).unwrap_or_default();
-            format!("{} {} {version}", a.operation.word(), a.package)
-        };
-        let set = |plan: &Self| plan.actions.iter().map(describe).collect::<BTreeSet<_>>();
-        let (then, today) = (set(self), set(now));
-        let difference = if self.base.digest != now.base.digest {
-            "the packages of the tree are not those it was made for".to_owned()
-        } else if let Some(gone) = then.difference(&today).next() {
-            format!("'{gone}' is not what would happen now")
-        } else if let Some(new) = today.difference(&then).next() {
-            format!("'{new}' would happen now, too")
-        } else {
-            "packages have another content now".to_owned()
-        };
-        Err(ChrootError::PlanChanged { message: format!("the plan does not fit: {difference}") })
+        Err(ChrootError::PlanChanged { message: format!("the plan does not fit: {}", difference(self, now)) })
     }
 }
 
 /// Over everything that determines the result, and nothing of the machine it is computed on.
-fn digest(base: &Base, actions: &[Action], marks: &[Mark]) -> String {
+pub(super) fn digest(base: &Base, actions: &[Action], marks: &[Mark]) -> String {
     let mut hash = Sha256::new();
     hash.update(format!("plan {PLAN_VERSION}\nbase {}\n", base.digest));
     for a in actions {
@@ -426,7 +420,7 @@ mod tests {
         let c = plan(vec![install("htop", "2"), remove("nano", "7")]);
         assert_eq!(
             a.ensure_same(&c).unwrap_err().to_string(),
-            "the plan does not fit: 'install htop 1' is not what would happen now"
+            "the plan does not fit: 'install htop 1' was planned, now it would be 'install htop 2'"
         );
     }
 

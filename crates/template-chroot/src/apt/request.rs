@@ -3,7 +3,7 @@
 //! # What is asked for
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::error::{ChrootError, Result};
@@ -21,6 +21,17 @@ pub enum Add {
     },
     /// A file; where its version is installed already, it is installed again, because its content may differ.
     Deb(PathBuf),
+}
+
+impl Add {
+    /// As it can be parsed again, with `path` making a text of a path.
+    pub(crate) fn in_words(&self, path: fn(&Path) -> Result<String>) -> Result<String> {
+        Ok(match self {
+            Self::Package { name, version: Some(version) } => format!("{name}={version}"),
+            Self::Package { name, version: None } => name.clone(),
+            Self::Deb(file) => path(file)?,
+        })
+    }
 }
 
 /// `PKG`, `PKG=VERSION` or `PATH.deb` (anything that ends in `.deb`).
@@ -52,6 +63,18 @@ pub enum UpdateMode {
     All,
     /// Only the repository folders of the request.
     None,
+}
+
+impl UpdateMode {
+    /// As it can be parsed again.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Local => "local",
+            Self::All => "all",
+            Self::None => "none",
+        }
+    }
 }
 
 impl FromStr for UpdateMode {
