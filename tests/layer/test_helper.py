@@ -90,8 +90,8 @@ def test_without_network_every_proxy_is_dead(store):
 def test_the_program_runs_with_these_proxies(store, monkeypatch):
     commands = []
     monkeypatch.setattr(helper.subprocess, "Popen", lambda command, **_: commands.append(command))
-    helper.run_privileged(store({"http_proxy": "http://configured", "BB_ORIGENV": Environment(SSH_AUTH_SOCK="/agent")}), ["true"])
-    assert {"http_proxy=http://configured", "SSH_AUTH_SOCK=/agent"} < set(commands[0])
+    helper.run_privileged(store({"http_proxy": "http://configured", "BB_ORIGENV": Environment(SSH_AUTH_SOCK="/agent", SSL_CERT_FILE="/ca.pem")}), ["true"])
+    assert {"http_proxy=http://configured", "SSH_AUTH_SOCK=/agent", "SSL_CERT_FILE=/ca.pem"} < set(commands[0])
 
 
 @pytest.mark.parametrize("multiconfig, target", [("", "image"), ("default", "image"), ("own", "mc:own:image")])

@@ -66,13 +66,13 @@ pub enum ChrootError {
         /// apt's own words.
         message: String,
     },
-    /// A repository could not be reached.
+    /// A repository cannot be used, as it is or at the moment.
     #[error("{message}")]
-    Network {
-        /// apt's own words.
+    Repository {
+        /// In which way.
+        fault: Fault,
+        /// Which repository, and what is wrong with it.
         message: String,
-        /// What to do.
-        hint: Option<String>,
     },
     /// A signal, or the end of the caller, ended the run.
     #[error("interrupted: {by}")]
@@ -112,7 +112,8 @@ impl ChrootError {
             Self::PolicyRefused { .. } | Self::PlanChanged { .. } | Self::NotSolvable { .. } => 4,
             Self::MissingPrivilege { .. } | Self::MissingTool { .. } => 5,
             Self::PackageFailed { .. } => 6,
-            Self::ListsOutdated { .. } | Self::Network { .. } => 8,
+            Self::ListsOutdated { .. } => 8,
+            Self::Repository { fault, .. } => fault.about().1,
             Self::Interrupted { .. } => 130,
         }
     }
@@ -127,7 +128,7 @@ impl ChrootError {
             Self::NotSolvable { .. } => "not-solvable",
             Self::PackageFailed { .. } => "package-failed",
             Self::ListsOutdated { .. } => "lists-outdated",
-            Self::Network { .. } => "network",
+            Self::Repository { fault, .. } => fault.about().0,
             Self::Interrupted { .. } => "interrupted",
             Self::Io { .. } => "io",
             Self::Internal(_) => "internal",
@@ -154,10 +155,10 @@ impl ChrootError {
             Self::PackageFailed { .. } => {
                 Some("the tree is in the middle of a transaction: throw it away".to_owned())
             }
-            Self::MissingTool { hint, .. }
-            | Self::NotSolvable { hint, .. }
-            | Self::Network { hint, .. }
-            | Self::Usage { hint, .. } => hint.clone(),
+            Self::MissingTool { hint, .. } | Self::NotSolvable { hint, .. } | Self::Usage { hint, .. } => {
+                hint.clone()
+            }
+            Self::Repository { fault, .. } => fault.about().2.map(str::to_owned),
             Self::Interrupted { .. } | Self::Io { .. } | Self::Internal(_) => None,
         }
     }
@@ -168,6 +169,124 @@ impl ChrootError {
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::Usage { message: message.into(), hint: None }
+    }
+}
+
+/// In which way a repository cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The disk of this machine is full.
+    NoSpace,
+    /// Its release data is older than it wants to be used.
+    Expired,
+    /// Its release data is newer than the clock.
+    NotYetValid,
+    /// It is another release, or somebody else's, than it was.
+    Changed,
+    /// It is signed with a key that is not trusted.
+    KeyUnknown,
+    /// It is signed with a key that has expired.
+    KeyExpired,
+    /// It is signed with a key that was revoked.
+    KeyRevoked,
+    /// Its signature is not of its content.
+    SignatureWrong,
+    /// It has no signature.
+    Unsigned,
+    /// Its server cannot prove who it is.
+    Certificate,
+    /// Its server wants to know who asks.
+    Denied,
+    /// What was fetched is not what was announced.
+    Damaged,
+    /// It is not there, or a file of it.
+    Missing,
+    /// It cannot be reached, or breaks off.
+    Unreachable,
+}
+
+impl Fault {
+    /// A stable word for machines, the exit code, and what to do.
+    fn about(self) -> (&'static str, u8, Option<&'static str>) {
+        match self {
+            Self::NoSpace => ("internal", 1, None),
+            Self::Expired => (
+                "release-expired",
+                4,
+                Some(
+                    "use a mirror that is up to date; only for an archive that never changes any more, such as a \
+                     snapshot, put [check-valid-until=no] into this source, in a new version of the template",
+                ),
+            ),
+            Self::NotYetValid => {
+                ("release-not-yet-valid", 8, Some("set the clock of this machine, and try again"))
+            }
+            Self::Changed => (
+                "release-changed",
+                4,
+                Some(
+                    "name the release itself rather than 'stable' in the sources of the template, or make a new \
+                     version of the template on the new release",
+                ),
+            ),
+            Self::KeyUnknown | Self::KeyExpired | Self::KeyRevoked => (
+                match self {
+                    Self::KeyUnknown => "key-unknown",
+                    Self::KeyExpired => "key-expired",
+                    _ => "key-revoked",
+                },
+                3,
+                Some(
+                    "an archive that has changed its key publishes the new one in a keyring package, such as \
+                     debian-archive-keyring: make a new version of the template that has it",
+                ),
+            ),
+            Self::SignatureWrong => (
+                "signature-wrong",
+                3,
+                Some("it was changed after it was signed: do not use it, and tell who runs the mirror"),
+            ),
+            Self::Unsigned => (
+                "repository-unsigned",
+                4,
+                Some(
+                    "sources of the template have to be signed; a folder of this machine is trusted with --repo",
+                ),
+            ),
+            Self::Certificate => (
+                "certificate-unknown",
+                3,
+                Some(
+                    "with a certificate authority of your own, name its certificates with SSL_CERT_FILE, or \
+                     Acquire::https::CaInfo in the apt.conf of this machine",
+                ),
+            ),
+            Self::Denied => (
+                "access-denied",
+                8,
+                Some(
+                    "put user and password into /etc/apt/auth.conf.d of this machine, those of a proxy into \
+                     http_proxy or https_proxy",
+                ),
+            ),
+            Self::Damaged => (
+                "repository-damaged",
+                8,
+                Some(
+                    "the mirror is being updated, or something on the way changes or cuts off what it sends: try \
+                     again, or use another mirror",
+                ),
+            ),
+            Self::Missing => (
+                "repository-missing",
+                8,
+                Some(
+                    "try again later if the mirror is being updated; a release that is not supported any more moves \
+                     to another server: name that in the sources, in a new version of the template",
+                ),
+            ),
+            Self::Unreachable => ("network", 8, Some("try again, or use what is there with --update local")),
+        }
     }
 }
 
@@ -202,6 +321,17 @@ fn refused(refusals: &[Refusal]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_retry_is_for_what_may_be_gone_by_then() {
+        let retry = |fault: Fault| ChrootError::Repository { fault, message: String::new() }.exit_code() == 8;
+        for fault in [Fault::NotYetValid, Fault::Denied, Fault::Damaged, Fault::Missing, Fault::Unreachable] {
+            assert!(retry(fault), "{fault:?}");
+        }
+        for fault in [Fault::Expired, Fault::Changed, Fault::KeyUnknown, Fault::Unsigned, Fault::NoSpace] {
+            assert!(!retry(fault), "{fault:?}");
+        }
+    }
 
     #[test]
     fn refusals_read_well() {

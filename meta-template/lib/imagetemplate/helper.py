@@ -86,9 +86,10 @@ def proxies(d):
 def run_privileged(d, argv, **options):
     """Start `argv` as root in a known environment; returns the Popen object."""
     environment = {"PATH": PATH, "HOME": "/root", "LC_ALL": "C.UTF-8"}
-    agent = d.getVar("SSH_AUTH_SOCK") or original_environment(d)("SSH_AUTH_SOCK")
-    if agent:
-        environment["SSH_AUTH_SOCK"] = agent
+    for name in ("SSH_AUTH_SOCK", "SSL_CERT_FILE"):
+        value = d.getVar(name) or original_environment(d)(name)
+        if value:
+            environment[name] = value
     environment.update(proxies(d))
     settings = [f"{name}={value}" for name, value in environment.items()]
     return subprocess.Popen(["sudo", "-n", "--", "/usr/bin/env", "-i", *settings, *argv], **options)

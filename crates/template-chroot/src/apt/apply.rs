@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::lists::fetch_error;
+use super::lists::FETCHING;
 use super::plan::{Action, Mark, Operation, Plan};
 use super::resolve::Wanted;
 use super::simulate::{Progress, Uri, failed_packages, reasons};
@@ -130,7 +130,8 @@ impl Transaction<'_> {
     }
 
     fn fetch(&mut self, wanted: &Wanted, plan: &Plan) -> Result<()> {
-        (self.sink)(Event::Step("fetching packages"));
+        (self.sink)(Event::Step(FETCHING));
+        self.prepare_access()?;
         let mut argv = vec!["apt-get".to_owned()];
         argv.extend(self.options("all", true));
         argv.extend(self.real_arguments(wanted, plan, true));
@@ -139,7 +140,7 @@ impl Transaction<'_> {
         if heard.captured.exit.success() {
             return Ok(());
         }
-        Err(fetch_error("fetching packages", &heard.captured))
+        Err(self.fetch_error(FETCHING, &heard.captured))
     }
 
     /// The transaction: marks, then one run of apt-get.

@@ -7,12 +7,15 @@
 
 use std::time::Instant;
 
+use jiff::Timestamp;
+
 use super::debs::index_files;
+use super::failure::{failure, without_credentials};
 use super::request::UpdateMode;
-use super::simulate::{FetchFailure, fetch_failure, reasons};
+use super::simulate::reasons;
 use super::sources::{self, Kind, SourceFile, Suite, folder_sources};
 use super::transaction::{Event, Transaction};
-use crate::error::{ChrootError, Refusal, Result};
+use crate::error::{ChrootError, Fault, Result};
 use crate::sandbox::{Captured, OWN_DIR, STATUS_FD};
 
 /// Package sources as they are used in this transaction.
@@ -27,6 +30,32 @@ pub(super) struct Sources {
     /// The remote ones have been brought up to date in this transaction.
     pub remote_refreshed: bool,
 }
+
+impl Sources {
+    /// All that takes a network.
+    pub fn remote_suites(&self) -> Vec<Suite> {
+        let suites = self.remote.iter().flat_map(|file| sources::select(file, &|_| true).1);
+        suites.filter(|suite| sources::kind(&suite.uri) == Kind::Remote).collect()
+    }
+
+    /// Where the keys of a repository (`URI SUITE`) are, in words.
+    fn keyring(&self, repository: &str) -> String {
+        let (uri, suite) = repository.split_once(' ').unwrap_or((repository, ""));
+        let suites =
+            self.local.iter().chain(&self.remote).flat_map(|file| sources::select(file, &|_| true).1);
+        let named = suites
+            .filter(|s| s.uri.trim_end_matches('/') == uri.trim_end_matches('/') && s.suite == suite)
+            .find_map(|s| s.signed_by);
+        match named {
+            Some(path) if path.starts_with('/') => format!("'{path}'"),
+            Some(_) => "the Signed-By of its source".to_owned(),
+            None => "'/etc/apt/trusted.gpg.d'".to_owned(),
+        }
+    }
+}
+
+/// What is done when packages are fetched, in words.
+pub(super) const FETCHING: &str = "fetching packages";
 
 /// Lists are links to those of the tree, until an update replaces them.
 const LINK_LISTS: &str = r#"
@@ -58,7 +87,7 @@ impl Transaction<'_> {
             .collect();
         let there = self.existing_directories(&local)?;
         let usable = |uri: &str| {
-            let suite = Suite { uri: uri.to_owned(), suite: String::new() };
+            let suite = Suite { uri: uri.to_owned(), suite: String::new(), signed_by: None };
             suite.directory().is_some_and(|d| there.iter().any(|t| t == d))
         };
         for suite in local.iter().filter(|s| !usable(&s.uri)) {
@@ -162,13 +191,19 @@ impl Transaction<'_> {
     }
 
     fn update_remote(&mut self) -> Result<()> {
+        let before = self.releases()?;
         self.update("remote", true)?;
+        let notes = self.releases()?.renamed(&before, &self.sources);
+        self.notes.extend(notes);
         self.sources.remote_refreshed = true;
         Ok(())
     }
 
     fn update(&mut self, sources: &str, network: bool) -> Result<()> {
         (self.sink)(Event::Step("refreshing package lists"));
+        if network {
+            self.prepare_access()?;
+        }
         let mut argv = vec!["apt-get".to_owned()];
         argv.extend(self.options(sources, network));
         argv.extend(["-o".to_owned(), format!("APT::Status-Fd={STATUS_FD}")]);
@@ -179,29 +214,24 @@ impl Transaction<'_> {
         if heard.captured.exit.success() {
             return Ok(());
         }
-        Err(fetch_error("refreshing package lists", &heard.captured))
+        Err(self.fetch_error("refreshing package lists", &heard.captured))
     }
-}
 
-/// Why fetching failed.
-pub(super) fn fetch_error(doing: &str, captured: &Captured) -> ChrootError {
-    let (stdout, stderr) = (captured.text(), captured.errors());
-    match fetch_failure(&format!("{stderr}\n{stdout}")) {
-        Some(FetchFailure::NotAuthentic(line)) => ChrootError::PolicyRefused {
-            refusals: vec![Refusal {
-                package: "*".to_owned(),
-                reason: format!("{doing}: {line}"),
-                way_out: "give the tree the key of the repository".to_owned(),
-            }],
-        },
-        Some(FetchFailure::Gone(line)) => ChrootError::ListsOutdated { message: format!("{doing}: {line}") },
-        Some(FetchFailure::NoSpace(line)) => ChrootError::Internal(format!("{doing}: {line}")),
-        Some(FetchFailure::Network(line)) => ChrootError::Network {
-            message: format!("{doing}: {line}"),
-            hint: Some("try again, or use what is there with --update local".to_owned()),
-        },
-        None => {
-            ChrootError::Network { message: format!("{doing}: {}", reasons(&stdout, &stderr)), hint: None }
+    /// Why fetching failed.
+    pub(super) fn fetch_error(&self, doing: &str, captured: &Captured) -> ChrootError {
+        let (stdout, stderr) = (captured.text(), captured.errors());
+        log::debug!("apt says: {}", without_credentials(&format!("{stdout}{stderr}")));
+        let keyring = |repository: &str| self.sources.keyring(repository);
+        let Some(failure) = failure(&format!("{stderr}\n{stdout}"), Timestamp::now(), &keyring) else {
+            let message = format!("{doing}: {}", without_credentials(&reasons(&stdout, &stderr)));
+            return ChrootError::Repository { fault: Fault::Unreachable, message };
+        };
+        let message = failure.message(doing);
+        match failure.fault {
+            Fault::Missing | Fault::Damaged if doing == FETCHING && !self.sources.remote_refreshed => {
+                ChrootError::ListsOutdated { message }
+            }
+            fault => ChrootError::Repository { fault, message },
         }
     }
 }

@@ -7,14 +7,17 @@
 //! Whatever it takes to compute a plan is the same for the same tree, lists and request; applying it runs
 //! without network, in one run of apt-get, and is verified from dpkg's own records afterwards.
 
+mod access;
 mod apply;
 mod causes;
 mod conffiles;
 mod debs;
+mod failure;
 mod lists;
 mod plan;
 mod policy;
 mod relations;
+mod release;
 mod request;
 mod resolve;
 mod saved;

@@ -188,62 +188,6 @@ pub(crate) fn virtual_packages(stdout: &str) -> Vec<(String, Vec<String>)> {
     found
 }
 
-/// Why a repository could not be used.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum FetchFailure {
-    /// It is not signed, or not by a key that the tree trusts.
-    NotAuthentic(String),
-    /// The file is not there any more.
-    Gone(String),
-    /// The disk is full.
-    NoSpace(String),
-    /// Anything else: unreachable, broken off.
-    Network(String),
-}
-
-/// Looks through the output of a failed update or download, for the first of its causes.
-pub(crate) fn fetch_failure(output: &str) -> Option<FetchFailure> {
-    let said = |line: &&str| ["E: ", "W: ", "Err:"].iter().any(|mark| line.starts_with(mark));
-    let lines: Vec<&str> = output.lines().filter(said).collect();
-    let pick = |words: &[&str]| {
-        let found = lines.iter().find(|line| words.iter().any(|w| line.contains(w)))?;
-        Some(
-            found
-                .strip_prefix("E: ")
-                .or(found.strip_prefix("W: "))
-                .unwrap_or(found)
-                .trim()
-                .trim_end_matches('.')
-                .to_owned(),
-        )
-    };
-    pick(&["No space left on device", "You don't have enough free space"])
-        .map(FetchFailure::NoSpace)
-        .or_else(|| {
-            pick(&["is not signed", "NO_PUBKEY", "unauthenticated packages", "EXPKEYSIG", "BADSIG"])
-                .map(FetchFailure::NotAuthentic)
-        })
-        // servers choose the words after the number
-        .or_else(|| pick(&["  404  ", "410  Gone", "Hash Sum mismatch"]).map(FetchFailure::Gone))
-        .or_else(|| {
-            pick(&[
-                "Failed to fetch",
-                "Unable to fetch",
-                "Could not resolve",
-                "Could not connect",
-                "Temporary failure",
-                "Some index files failed",
-            ])
-            .map(FetchFailure::Network)
-        })
-        // it can be reached, and has nothing that could be authentic; a missing one says 404 besides
-        .or_else(|| {
-            let line = pick(&["does not have a Release file"])?;
-            let missing = output.contains("404  ");
-            Some(if missing { FetchFailure::Gone(line) } else { FetchFailure::NotAuthentic(line) })
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -381,43 +325,5 @@ mod tests {
         let expected = vec!["postfix".to_owned(), "nullmailer".to_owned()];
         assert_eq!(virtual_packages(text), [("mail-transport-agent".to_owned(), expected)]);
         assert!(virtual_packages("E: nothing").is_empty());
-    }
-
-    #[test]
-    fn fetch_failures_are_told_apart() {
-        let table = [
-            ("E: Failed to fetch http://x/y.deb  404  Not Found [IP: 1 80]", "gone"),
-            ("E: Failed to fetch http://x/y.deb  404  File not found [IP: 1 80]", "gone"),
-            (
-                "E: Failed to fetch http://x/y.deb  Error writing - write (28: No space left on device)",
-                "space",
-            ),
-            ("W: Failed to fetch http://x/InRelease  Temporary failure resolving 'x'", "network"),
-            ("E: The repository 'http://x stable InRelease' is not signed.", "authentic"),
-            (
-                "W: GPG error: http://x InRelease: The following signatures couldn't be verified because the public key is not available: NO_PUBKEY 1",
-                "authentic",
-            ),
-            (
-                "E: Some index files failed to download. They have been ignored, or old ones used instead.",
-                "network",
-            ),
-            ("E: The repository 'file:/x ./ Release' does not have a Release file.", "authentic"),
-            (
-                "Err:2 http://x/debian nonsuch Release\n  404  Not Found [IP: 1 80]\nE: The repository 'http://x/debian nonsuch Release' does not have a Release file.",
-                "gone",
-            ),
-            ("E: dpkg was interrupted", "none"),
-        ];
-        for (line, expected) in table {
-            let got = match fetch_failure(line) {
-                Some(FetchFailure::Gone(_)) => "gone",
-                Some(FetchFailure::NoSpace(_)) => "space",
-                Some(FetchFailure::Network(_)) => "network",
-                Some(FetchFailure::NotAuthentic(_)) => "authentic",
-                None => "none",
-            };
-            assert_eq!(got, expected, "{line}");
-        }
     }
 }

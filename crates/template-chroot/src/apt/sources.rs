@@ -5,6 +5,7 @@
 //! Sorted by what it takes to read them: local ones (`file:`, `copy:`) need no network. Both formats of apt are read;
 //! what is not needed to install packages (`deb-src`) is left out.
 
+use super::failure::without_credentials;
 use crate::error::{ChrootError, Result};
 
 /// A file below /etc/apt: its base name and its text.
@@ -31,6 +32,8 @@ pub(crate) enum Kind {
 pub(crate) struct Suite {
     pub uri: String,
     pub suite: String,
+    /// The keyring, or the keys themselves.
+    pub signed_by: Option<String>,
 }
 
 impl Suite {
@@ -42,15 +45,8 @@ impl Suite {
 
     /// The name that apt gives to its Release file below /var/lib/apt/lists, without the ending.
     pub fn list_name(&self) -> String {
-        let uri = self.uri.split_once("://").map_or_else(
-            || self.uri.split_once(':').map_or(self.uri.as_str(), |(_, path)| path),
-            |(_, rest)| rest,
-        );
-        // user and password are not part of it
-        let uri = match uri.split_once('/') {
-            Some((host, path)) => format!("{}/{path}", host.rsplit('@').next().unwrap_or(host)),
-            None => uri.to_owned(),
-        };
+        let uri = without_credentials(&self.uri);
+        let uri = uri.split_once("://").or(uri.split_once(':')).map_or(uri.as_str(), |(_, rest)| rest);
         let uri = uri.trim_end_matches('/');
         let path = match self.suite.strip_suffix('/') {
             Some(flat) => format!("{uri}/{flat}/"),
@@ -98,14 +94,16 @@ fn select_lines(text: &str, wanted: &dyn Fn(&str) -> bool, suites: &mut Vec<Suit
         let Some(entry) = line.trim().strip_prefix("deb").filter(|e| e.starts_with([' ', '\t'])) else {
             continue;
         };
-        let mut rest = entry.trim_start();
-        if let Some((_, after)) = rest.strip_prefix('[').and_then(|r| r.split_once(']')) {
+        let (mut rest, mut signed_by) = (entry.trim_start(), None);
+        if let Some((options, after)) = rest.strip_prefix('[').and_then(|r| r.split_once(']')) {
+            let mut options = options.split_whitespace();
+            signed_by = options.find_map(|option| option.strip_prefix("signed-by=")).map(str::to_owned);
             rest = after.trim_start();
         }
         let mut words = rest.split('#').next().unwrap_or_default().split_whitespace();
         let (Some(uri), Some(suite)) = (words.next(), words.next()) else { continue };
         if wanted(uri) {
-            suites.push(Suite { uri: uri.to_owned(), suite: suite.to_owned() });
+            suites.push(Suite { uri: uri.to_owned(), suite: suite.to_owned(), signed_by });
             out.push_str(line);
             out.push('\n');
         }
@@ -151,7 +149,8 @@ fn select_deb822(text: &str, wanted: &dyn Fn(&str) -> bool, suites: &mut Vec<Sui
         }
         for uri in &uris {
             for suite in get("Suites").split_whitespace() {
-                suites.push(Suite { uri: uri.clone(), suite: suite.to_owned() });
+                let signed_by = Some(get("Signed-By")).filter(|keys| !keys.is_empty());
+                suites.push(Suite { uri: uri.clone(), suite: suite.to_owned(), signed_by });
             }
         }
         for (name, value) in &fields {
@@ -228,8 +227,16 @@ mod tests {
         assert_eq!(directories, [Some("/isar-apt"), Some("/x")]);
         let (remote, suites) = select(&list, &|uri| kind(uri) == Kind::Remote);
         assert_eq!(remote.text, "deb http://mirror.example/debian bookworm main # why\n");
-        assert_eq!(suites, [Suite { uri: "http://mirror.example/debian".into(), suite: "bookworm".into() }]);
+        let debian = |signed_by: Option<&str>| Suite {
+            uri: "http://mirror.example/debian".into(),
+            suite: "bookworm".into(),
+            signed_by: signed_by.map(str::to_owned),
+        };
+        assert_eq!(suites, [debian(None)]);
         assert_eq!(select(&list, &|_| true).1.len(), 3);
+        let list =
+            file("y.list", "deb [arch=amd64 signed-by=/k.gpg] http://mirror.example/debian bookworm main\n");
+        assert_eq!(select(&list, &|_| true).1, [debian(Some("/k.gpg"))]);
     }
 
     #[test]
@@ -266,7 +273,8 @@ mod tests {
             ("file:/tmp/repo", "./", "_tmp_repo_._"),
         ];
         for (uri, suite, expected) in table {
-            assert_eq!(Suite { uri: uri.into(), suite: suite.into() }.list_name(), expected);
+            let suite = Suite { uri: uri.into(), suite: suite.into(), signed_by: None };
+            assert_eq!(suite.list_name(), expected);
         }
     }
 

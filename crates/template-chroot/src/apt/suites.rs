@@ -12,6 +12,8 @@ use super::status::{Stanza, parse_stanzas};
 pub(crate) struct Distribution {
     pub id: String,
     pub codename: String,
+    /// It has a version, as rolling releases have not.
+    pub numbered: bool,
 }
 
 /// A Release file.
@@ -25,7 +27,7 @@ pub(crate) struct Release {
 
 /// Shell commands that print what [`parse`] reads: fields of os-release, and of each Release file a stanza.
 pub(crate) const PRINT: &str = r#"
-sed -n -e 's/^\(ID\|VERSION_CODENAME\)=/\1: /p' /etc/os-release 2>/dev/null; echo
+sed -n -e 's/^\(ID\|VERSION_ID\|VERSION_CODENAME\)=/\1: /p' /etc/os-release 2>/dev/null; echo
 for f in "$LISTS"/*Release; do
     if [ -f "$f" ]; then sed -n -e '/^[A-Za-z0-9]*: *$/q' -e '/^[A-Za-z]*: /p' "$f"; echo; fi
 done
@@ -37,7 +39,11 @@ pub(crate) fn parse(text: &str) -> (Distribution, Vec<Release>) {
     let get = |stanza: &Stanza, name: &str| {
         stanza.get(name).map(|v| v.trim_matches('"').to_owned()).unwrap_or_default()
     };
-    let own = Distribution { id: get(&head, "id"), codename: get(&head, "version_codename") };
+    let own = Distribution {
+        id: get(&head, "id"),
+        codename: get(&head, "version_codename"),
+        numbered: !get(&head, "version_id").is_empty(),
+    };
     let releases = parse_stanzas(releases).into_iter().map(|stanza| {
         let (label, version, suite) = (get(&stanza, "label"), get(&stanza, "version"), get(&stanza, "suite"));
         let mut name = if label.is_empty() { String::new() } else { format!("{label}:") };
@@ -58,8 +64,10 @@ impl Distribution {
 
     /// Whether it is known at all which suites are its own. The tree of a rolling release has the codename of the next one.
     pub fn is_known<'a>(&self, releases: &[Release], mut suites: impl Iterator<Item = &'a str>) -> bool {
+        // a source that says 'stable' may be the only one, and have become another release
         !self.codename.is_empty()
-            && (suites.any(|suite| self.has(suite))
+            && (self.numbered
+                || suites.any(|suite| self.has(suite))
                 || releases.iter().any(|r| self.is_of(r) && self.has(&r.codename)))
     }
 
@@ -118,6 +126,9 @@ mod tests {
         assert!(!own.is_known(&releases, ["sid"].into_iter()));
         assert!(own.is_known(&releases, ["forky-updates"].into_iter()));
         assert!(parse(TEXT).0.is_known(&releases, [].into_iter()));
+        let numbered =
+            TEXT.replace("VERSION_CODENAME: bookworm", "VERSION_ID: \"12\"\nVERSION_CODENAME: bookworm");
+        assert!(parse(&numbered).0.is_known(&[], ["stable"].into_iter()));
         assert_eq!(parse("").0, Distribution::default());
     }
 }

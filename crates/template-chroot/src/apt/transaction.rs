@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::access::{self, Access};
 use super::debs::{LocalDeb, copy_deb, parse_deb};
+use super::failure::without_credentials;
 use super::lists::Sources;
 use super::plan::Plan;
 use super::request::{Add, TransactionRequest};
@@ -56,6 +58,8 @@ pub struct Transaction<'a> {
     pub(super) refresh_time: Duration,
     /// What was asked for that is no package, and the installed one that provides it.
     pub(super) provided: BTreeMap<String, String>,
+    /// How repositories are reached, once it was needed.
+    pub(super) access: Option<Access>,
     /// The last plan, and what it takes to fetch.
     pub(super) planned: Option<(Plan, Vec<Uri>)>,
 }
@@ -103,6 +107,7 @@ impl<'a> Transaction<'a> {
             notes: Vec::new(),
             refresh_time: Duration::ZERO,
             provided: BTreeMap::new(),
+            access: None,
             planned: None,
         };
         transaction.make_scratch()?;
@@ -114,6 +119,11 @@ impl<'a> Transaction<'a> {
 
     fn scratch(&self, name: &str) -> PathBuf {
         self.scratch.path().join("apt").join(name)
+    }
+
+    /// Outside of what every sandbox sees.
+    pub(super) fn access_dir(&self) -> PathBuf {
+        self.scratch.path().join(access::NAME)
     }
 
     fn make_scratch(&self) -> Result<()> {
@@ -136,7 +146,15 @@ impl<'a> Transaction<'a> {
             .own_bind(self.scratch("debs"), "apt/debs", false);
         // for the hooks of apt, which are not told our options
         let settings = self.settings("all");
-        let conf: String = settings.iter().map(|(name, value)| format!("{name} \"{value}\";\n")).collect();
+        let mut conf: String =
+            settings.iter().map(|(name, value)| format!("{name} \"{value}\";\n")).collect();
+        if let Some(access) = self.access.as_ref().filter(|_| network) {
+            conf.push_str(&access.defaults);
+            sandbox = sandbox.own_bind(self.access_dir(), access::NAME, false);
+            for (name, value) in &access.proxies {
+                sandbox = sandbox.env(name, value);
+            }
+        }
         sandbox = sandbox.own_file("apt.conf", conf).env("APT_CONFIG", format!("{OWN_DIR}/apt.conf"));
         for (number, repo) in self.request.repos.iter().enumerate() {
             sandbox = sandbox.own_bind(repo, &format!("repo/{number}"), false);
@@ -174,6 +192,15 @@ impl<'a> Transaction<'a> {
     pub(super) fn options(&self, sources: &str, network: bool) -> Vec<String> {
         let mut options: Vec<String> =
             self.settings(sources).into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        // a release that goes from stable to oldstable is still the same one; another codename is another release
+        options.extend(
+            [
+                "Acquire::AllowReleaseInfoChange::Suite=1",
+                "Acquire::AllowReleaseInfoChange::Version=1",
+                "Acquire::AllowReleaseInfoChange::Codename=0",
+            ]
+            .map(str::to_owned),
+        );
         options.extend(
             [
                 "APT::Cmd::Pattern-Only=true",
@@ -197,7 +224,13 @@ impl<'a> Transaction<'a> {
             // there is nobody to be protected from, and folders of the host may be closed to apt's own user
             options.push("APT::Sandbox::User=root".to_owned());
         }
-        options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect()
+        let mut arguments: Vec<String> = Vec::new();
+        if network && self.access.is_some() {
+            // not as options: addresses of proxies may hold passwords, and arguments are logged
+            arguments.extend(["-c".to_owned(), format!("{OWN_DIR}/{}/apt.conf", access::NAME)]);
+        }
+        arguments.extend(options.into_iter().flat_map(|option| ["-o".to_owned(), option]));
+        arguments
     }
 
     /// Reads the tree from outside, between two commands.
@@ -223,6 +256,7 @@ impl<'a> Transaction<'a> {
             (Channel::Status, Some(failed)) => failures.push(failed),
             (Channel::Status, None) => {}
             (_, _) => {
+                let line = &without_credentials(line);
                 sink(Event::Output(line));
                 if !line.trim().is_empty() {
                     tail.push_back(line.to_owned());

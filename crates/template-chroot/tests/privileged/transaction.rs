@@ -471,7 +471,7 @@ fn repository_is_gone() {
     tree.write("etc/apt/sources.list.d/x.list", "deb file:///isar-apt ./\n", 0o644);
     let bind = Bind::read_only(repo.path(), "/isar-apt");
     let error = plan(&tree, &TransactionRequest { binds: vec![bind], ..self::request() }).unwrap_err();
-    assert_eq!((error.kind(), error.exit_code()), ("policy-refused", 4), "{error}");
+    assert_eq!((error.kind(), error.exit_code()), ("repository-unsigned", 4), "{error}");
     // a mirror that does not exist
     tree.write("etc/apt/sources.list", "deb http://127.0.0.1:9/debian bookworm main\n", 0o644);
     let error =

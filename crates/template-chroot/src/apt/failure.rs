@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # Why a repository could not be used
+//!
+//! One table from what apt says to what that means. Text in, data out; what a [`Fault`] is called, how it ends and
+//! what helps is with the fault.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::error::Fault;
+
+/// What a failed update or download comes down to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub fault: Fault,
+    /// `URI SUITE`, where apt names it, or only the address of a file.
+    pub repository: Option<String>,
+    /// In words, after the repository.
+    pub what: String,
+}
+
+impl Failure {
+    /// For people.
+    pub fn message(&self, doing: &str) -> String {
+        match (&self.repository, self.what.starts_with("it")) {
+            (Some(repository), true) => format!("{doing}: repository '{repository}': {}", self.what),
+            _ => format!("{doing}: {}", self.what),
+        }
+    }
+}
+
+/// In the order of what matters: one cause has several of these lines, and the first says most.
+const TABLE: [(Fault, &[&str]); 14] = [
+    (Fault::NoSpace, &["No space left on device", "You don't have enough free space"]),
+    (Fault::Expired, &["is expired (invalid since"]),
+    (Fault::NotYetValid, &["is not valid yet"]),
+    (Fault::Changed, &["changed its '"]),
+    // a repository with two signatures is good with one of them, so these are of all
+    (Fault::KeyRevoked, &["REVKEYSIG", "KEYREVOKED"]),
+    (Fault::KeyExpired, &["EXPKEYSIG", "KEYEXPIRED"]),
+    (Fault::KeyUnknown, &["NO_PUBKEY", "Missing key"]),
+    (Fault::SignatureWrong, &["BADSIG", "signatures were invalid", "signature verification failed"]),
+    (
+        Fault::Certificate,
+        &[
+            "Certificate verification failed",
+            "No system certificates available",
+            "certificate is NOT trusted",
+        ],
+    ),
+    // servers choose the words after the number
+    (Fault::Denied, &["  401  ", "  403  ", "  407  "]),
+    // no release data at all: cut off, or the login page of a network
+    (
+        Fault::Damaged,
+        &["Hash Sum mismatch", "unexpected size", "Clearsigned file isn't valid", "Splitting up", "NODATA"],
+    ),
+    (Fault::Missing, &["  404  ", "  410  "]),
+    (Fault::Unsigned, &["is not signed", "unauthenticated packages", "does not have a Release file"]),
+    (
+        Fault::Unreachable,
+        &[
+            "Failed to fetch",
+            "Unable to fetch",
+            "Could not resolve",
+            "Could not connect",
+            "Temporary failure",
+            "Some index files failed",
+        ],
+    ),
+];
+
+/// Looks through the output of a failed update or download, for what matters most of it. `keyring` names where the
+/// keys of a repository are.
+pub(super) fn failure(output: &str, now: Timestamp, keyring: &dyn Fn(&str) -> String) -> Option<Failure> {
+    let said: Vec<&str> =
+        output.lines().filter(|line| ["E: ", "W: "].iter().any(|mark| line.starts_with(mark))).collect();
+    // what is behind an "Err:" is on the line after it, and not always said again
+    let details: Vec<String> = output
+        .lines()
+        .zip(output.lines().skip(1))
+        .filter(|(line, detail)| line.starts_with("Err:") && detail.starts_with("  "))
+        .map(|(line, detail)| format!("{} {detail}", line.split_once(' ').map_or(line, |(_, rest)| rest)))
+        .collect();
+    let lines: Vec<&str> = said.into_iter().chain(details.iter().map(String::as_str)).collect();
+    let (fault, line) = TABLE.iter().find_map(|(fault, texts)| {
+        let line = lines.iter().find(|line| texts.iter().any(|text| line.contains(text)))?;
+        Some((*fault, *line))
+    })?;
+    let line = without_credentials(line);
+    let line = line.strip_prefix("E: ").or(line.strip_prefix("W: ")).unwrap_or(&line).trim();
+    let repository = repository(line);
+    let keyring = || keyring(repository.as_deref().unwrap_or_default());
+    let what = what(fault, line, now, &keyring);
+    Some(Failure { fault, what, repository })
+}
+
+/// What happened, in words that go after the repository.
+fn what(fault: Fault, line: &str, now: Timestamp, keyring: &dyn Fn() -> String) -> String {
+    let key = line.split_whitespace().find(|word| {
+        let word = word.trim_end_matches(',');
+        word.len() >= 16 && word.chars().all(|c| c.is_ascii_hexdigit())
+    });
+    let key = key.map_or_else(|| "a key".to_owned(), |key| format!("key {}", key.trim_end_matches(',')));
+    match fault {
+        Fault::Expired => match span(line).and_then(|span| now.checked_sub(span).ok()) {
+            Some(date) => format!("its release data has expired on {}", minute(date)),
+            None => "its release data has expired".to_owned(),
+        },
+        Fault::NotYetValid => match span(line).and_then(|span| now.checked_add(span).ok()) {
+            Some(date) => format!(
+                "its release data is of {}, and the clock of this machine says {}",
+                minute(date),
+                minute(now)
+            ),
+            None => "its release data is of the future".to_owned(),
+        },
+        Fault::Changed => match line.find("changed its '") {
+            Some(at) => format!("it has {}", &line[at..]),
+            None => line.to_owned(),
+        },
+        Fault::KeyUnknown => format!("it is signed with {key}, which is not in {}", keyring()),
+        Fault::KeyExpired => format!("it is signed with {key}, which has expired"),
+        Fault::KeyRevoked => format!("it is signed with {key}, which was revoked"),
+        Fault::Unsigned => "it is not signed".to_owned(),
+        _ => line.split_whitespace().collect::<Vec<_>>().join(" ").trim_end_matches('.').to_owned(),
+    }
+}
+
+/// `URI SUITE` of what a line is about.
+fn repository(line: &str) -> Option<String> {
+    let mut words = line.split_whitespace().map(|word| word.trim_matches(['\'', ',', ':']));
+    let uri = words.find(|word| word.contains(":/") && !word.starts_with('/'))?;
+    let (suite, file) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    if ["InRelease", "Release"].iter().any(|name| file.starts_with(name)) {
+        return Some(format!("{uri} {suite}"));
+    }
+    let of_release = uri.strip_suffix("/InRelease").or(uri.strip_suffix("/Release"));
+    match of_release.and_then(|directory| directory.split_once("/dists/")) {
+        Some((uri, suite)) => Some(format!("{uri} {suite}")),
+        None => Some(uri.to_owned()),
+    }
+}
+
+/// The time in `(invalid since 12d 1h 50min 0s)`.
+fn span(line: &str) -> Option<SignedDuration> {
+    let (_, text) = line.split_once("(invalid ")?;
+    let mut seconds: i64 = 0;
+    for word in text.split(')').next()?.split_whitespace() {
+        let digits = word.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let unit = match &word[digits.len()..] {
+            "d" => 86400,
+            "h" => 3600,
+            "min" => 60,
+            "s" => 1,
+            _ => continue,
+        };
+        seconds = digits.parse::<i64>().ok()?.checked_mul(unit)?.checked_add(seconds)?;
+    }
+    Some(SignedDuration::from_secs(seconds))
+}
+
+fn minute(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+/// Addresses without user and password.
+pub(super) fn without_credentials(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        out.push_str(before);
+        let end = after.find(['/', ' ', '\'', '"', '\n']).unwrap_or(after.len());
+        rest = after[..end].rfind('@').map_or(after, |at| &after[at + 1..]);
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: &str = "2026-11-28T17:32:00Z";
+
+    /// As apt 2.6 says it, unless a line says otherwise.
+    #[test]
+    fn what_apt_says_is_understood() {
+        let table = [
+            (
+                "E: Release file for http://m.example/debian/dists/bookworm-updates/InRelease is expired (invalid since 1d 1h 50min 0s). Updates for this repository will not be applied.",
+                Fault::Expired,
+                Some("http://m.example/debian bookworm-updates"),
+                "its release data has expired on 2026-11-27 15:42 UTC",
+            ),
+            (
+                "E: Release file for http://m.example/dists/x/InRelease is not valid yet (invalid for another 10d 9h 59min 50s). Updates for this repository will not be applied.",
+                Fault::NotYetValid,
+                Some("http://m.example x"),
+                "its release data is of 2026-12-09 03:31 UTC, and the clock of this machine says 2026-11-28 17:32 UTC",
+            ),
+            (
+                "W: Conflicting distribution: http://m.example stable InRelease (expected bookworm but got trixie)\n\
+                 E: Repository 'http://m.example stable InRelease' changed its 'Codename' value from 'bookworm' to 'trixie'",
+                Fault::Changed,
+                Some("http://m.example stable"),
+                "it has changed its 'Codename' value from 'bookworm' to 'trixie'",
+            ),
+            (
+                "Err:1 http://m.example x InRelease\n  The following signatures couldn't be verified because the public key is not available: NO_PUBKEY 5E7CE7A2250745B2\n\
+                 W: GPG error: http://m.example x InRelease: The following signatures couldn't be verified because the public key is not available: NO_PUBKEY 5E7CE7A2250745B2\n\
+                 E: The repository 'http://m.example x InRelease' is not signed.",
+                Fault::KeyUnknown,
+                Some("http://m.example x"),
+                "it is signed with key 5E7CE7A2250745B2, which is not in KEYRING",
+            ),
+            // the lists of before are there
+            (
+                "W: An error occurred during the signature verification. The repository is not updated and the previous index files will be used. GPG error: http://m.example x InRelease: The following signatures couldn't be verified because the public key is not available: NO_PUBKEY 5E7CE7A2250745B2",
+                Fault::KeyUnknown,
+                Some("http://m.example x"),
+                "it is signed with key 5E7CE7A2250745B2, which is not in KEYRING",
+            ),
+            // apt 3 with sqv
+            (
+                "W: OpenPGP signature verification failed: http://m.example x InRelease: Sub-process /usr/bin/sqv returned an error code (1), error message is: Missing key 0ADDB38D3E220D6142F4CD815E7CE7A2250745B2, which is needed to verify signature.\n\
+                 E: The repository 'http://m.example x InRelease' is not signed.",
+                Fault::KeyUnknown,
+                Some("http://m.example x"),
+                "it is signed with key 0ADDB38D3E220D6142F4CD815E7CE7A2250745B2, which is not in KEYRING",
+            ),
+            (
+                "W: GPG error: http://m.example x InRelease: The following signatures were invalid: EXPKEYSIG F06F9AD2D474E051 old@example.org\n\
+                 E: The repository 'http://m.example x InRelease' is not signed.",
+                Fault::KeyExpired,
+                Some("http://m.example x"),
+                "it is signed with key F06F9AD2D474E051, which has expired",
+            ),
+            (
+                "W: GPG error: http://m.example x InRelease: The following signatures were invalid: BADSIG F06F9AD2D474E051 a@example.org",
+                Fault::SignatureWrong,
+                Some("http://m.example x"),
+                "GPG error: http://m.example x InRelease: The following signatures were invalid: BADSIG F06F9AD2D474E051 a@example.org",
+            ),
+            (
+                "E: The repository 'http://m.example stable InRelease' is not signed.",
+                Fault::Unsigned,
+                Some("http://m.example stable"),
+                "it is not signed",
+            ),
+            (
+                "E: The repository 'file:/x ./ Release' does not have a Release file.",
+                Fault::Unsigned,
+                Some("file:/x ./"),
+                "it is not signed",
+            ),
+            (
+                "E: Failed to fetch http://m.example/dists/x/InRelease  Clearsigned file isn't valid, got 'NOSPLIT' (does the network require authentication?)\n\
+                 E: The repository 'http://m.example x InRelease' is not signed.",
+                Fault::Damaged,
+                Some("http://m.example x"),
+                "Failed to fetch http://m.example/dists/x/InRelease Clearsigned file isn't valid, got 'NOSPLIT' (does the network require authentication?)",
+            ),
+            (
+                "Err:1 http://m.example x InRelease\n  401  Unauthorized [IP: 127.0.0.1 1]\n\
+                 E: Failed to fetch http://user:secret@m.example/dists/x/InRelease  401  Unauthorized [IP: 127.0.0.1 1]\n\
+                 E: The repository 'http://m.example x InRelease' is not signed.",
+                Fault::Denied,
+                Some("http://m.example x"),
+                "Failed to fetch http://m.example/dists/x/InRelease 401 Unauthorized [IP: 127.0.0.1 1]",
+            ),
+            (
+                "Err:2 http://m.example/debian nonsuch Release\n  404  Not Found [IP: 1 80]\nE: The repository 'http://m.example/debian nonsuch Release' does not have a Release file.",
+                Fault::Missing,
+                Some("http://m.example/debian nonsuch"),
+                "http://m.example/debian nonsuch Release 404 Not Found [IP: 1 80]",
+            ),
+            (
+                "E: Failed to fetch http://m.example/pool/y_1_all.deb  404  File not found [IP: 1 80]",
+                Fault::Missing,
+                Some("http://m.example/pool/y_1_all.deb"),
+                "Failed to fetch http://m.example/pool/y_1_all.deb 404 File not found [IP: 1 80]",
+            ),
+            (
+                "E: Failed to fetch http://m.example/pool/y_1_all.deb  File has unexpected size (314 != 628). Mirror sync in progress? [IP: 1 80]",
+                Fault::Damaged,
+                Some("http://m.example/pool/y_1_all.deb"),
+                "Failed to fetch http://m.example/pool/y_1_all.deb File has unexpected size (314 != 628). Mirror sync in progress? [IP: 1 80]",
+            ),
+            (
+                "E: Failed to fetch https://m.example/dists/x/InRelease  Certificate verification failed: The certificate is NOT trusted. The certificate issuer is unknown.  Could not handshake: Error in the certificate verification. [IP: 1 443]",
+                Fault::Certificate,
+                Some("https://m.example x"),
+                "Failed to fetch https://m.example/dists/x/InRelease Certificate verification failed: The certificate is NOT trusted. The certificate issuer is unknown. Could not handshake: Error in the certificate verification. [IP: 1 443]",
+            ),
+            (
+                "E: Failed to fetch http://m.example/y.deb  Error writing - write (28: No space left on device)",
+                Fault::NoSpace,
+                Some("http://m.example/y.deb"),
+                "Failed to fetch http://m.example/y.deb Error writing - write (28: No space left on device)",
+            ),
+            (
+                "W: Failed to fetch http://m.example/dists/x/InRelease  Temporary failure resolving 'm.example'",
+                Fault::Unreachable,
+                Some("http://m.example x"),
+                "Failed to fetch http://m.example/dists/x/InRelease Temporary failure resolving 'm.example'",
+            ),
+            (
+                "E: Some index files failed to download. They have been ignored, or old ones used instead.",
+                Fault::Unreachable,
+                None,
+                "Some index files failed to download. They have been ignored, or old ones used instead",
+            ),
+        ];
+        let now: Timestamp = NOW.parse().unwrap();
+        for (output, fault, repository, what) in table {
+            let got = failure(output, now, &|_| "KEYRING".to_owned()).unwrap();
+            assert_eq!(
+                (got.fault, got.repository.as_deref(), got.what.as_str()),
+                (fault, repository, what),
+                "{output}"
+            );
+        }
+        assert_eq!(failure("E: dpkg was interrupted", now, &|_| String::new()), None);
+    }
+
+    #[test]
+    fn every_fault_is_in_the_table_once() {
+        for (at, (fault, texts)) in TABLE.iter().enumerate() {
+            assert!(
+                !texts.is_empty() && TABLE.iter().skip(at + 1).all(|(other, _)| other != fault),
+                "{fault:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn credentials_are_left_out() {
+        let table = [
+            ("a http://u:p@h:1/x b", "a http://h:1/x b"),
+            ("'https://u@h' http://u:p@ss@h", "'https://h' http://h"),
+            ("http://h/a@b", "http://h/a@b"),
+            ("a@b", "a@b"),
+        ];
+        for (text, expected) in table {
+            assert_eq!(without_credentials(text), expected);
+        }
+    }
+}
