@@ -235,6 +235,12 @@ def test_package_of_another_release_of_the_distribution_is_refused(aged, archive
         assert aged.plan("--add", "modern")["actions"]
 
 
+def test_sources_that_are_not_the_templates_are_told(aged, archive, pool):
+    aged.sources(pool)
+    plan = aged.plan("--add", "pooled")
+    assert "package source '%s/pool stable' is not the template's" % archive.url in plan["notes"]
+
+
 # -- reaching repositories --------------------------------------------------------------------------------------
 
 

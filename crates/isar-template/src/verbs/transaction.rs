@@ -123,13 +123,16 @@ impl Change {
             .into());
         }
         let scratch = store.scratch()?;
+        let layers = store.lowers(stored.manifest.component(ROOTFS)?, true)?;
+        let mut template = Vec::new();
         let root = match tree {
             Some(tree) => {
                 check_tree(tree)?;
                 let tree = tree.canonicalize().map_err(|e| Error::io("reading", tree, e))?;
+                template = layers;
                 if touch { Root::Tree(tree) } else { overlay(&scratch, vec![tree])? }
             }
-            None => overlay(&scratch, store.lowers(stored.manifest.component(ROOTFS)?, true)?)?,
+            None => overlay(&scratch, layers)?,
         };
         let apt = scratch.path().join("apt");
         std::fs::create_dir(&apt).map_err(|e| Error::io("creating", &apt, e))?;
@@ -147,6 +150,7 @@ impl Change {
             keep_debs: tree.is_some() && touch,
             // the result is synced as a whole, or belongs to a build that starts over when the machine fails
             unsafe_io: true,
+            template,
             scratch_dir: Some(apt),
             ..TransactionRequest::default()
         };

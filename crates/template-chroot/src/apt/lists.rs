@@ -17,6 +17,7 @@ use super::sources::{self, Kind, SourceFile, Suite, folder_sources};
 use super::transaction::{Event, Transaction};
 use crate::error::{ChrootError, Fault, Result};
 use crate::sandbox::{Captured, OWN_DIR, STATUS_FD};
+use crate::system::Tree;
 
 /// Package sources as they are used in this transaction.
 #[derive(Debug, Default)]
@@ -135,6 +136,27 @@ impl Transaction<'_> {
             })?;
             self.sources.local.push(SourceFile { name: format!("folder-{number}.list"), text });
         }
+        self.note_other_sources()
+    }
+
+    /// Says which sources a tree of the caller has that are not the template's.
+    fn note_other_sources(&mut self) -> Result<()> {
+        if self.request.template.is_empty() {
+            return Ok(());
+        }
+        let mut known = Vec::new();
+        for layer in &self.request.template {
+            for file in sources::read(&Tree::open(layer)?)? {
+                known.extend(sources::select(&file, &|_| true).1);
+            }
+        }
+        for other in self.sources.remote_suites() {
+            if !known.iter().any(|suite| suite.uri == other.uri && suite.suite == other.suite) {
+                let uri = without_credentials(&other.uri);
+                self.notes.push(format!("package source '{uri} {}' is not the template's", other.suite));
+            }
+        }
+        self.notes.dedup();
         Ok(())
     }
 

@@ -132,6 +132,8 @@ pub struct TransactionRequest {
     pub keep_debs: bool,
     /// Let dpkg do without fsync: for a tree that is thrown away when the machine fails.
     pub unsafe_io: bool,
+    /// The layers of the template, the uppermost first, where the root is a tree that may have other package sources.
+    pub template: Vec<PathBuf>,
     /// Where to put package lists and archives meanwhile; default: the directory for temporary files.
     pub scratch_dir: Option<PathBuf>,
 }

@@ -5,8 +5,11 @@
 //! Sorted by what it takes to read them: local ones (`file:`, `copy:`) need no network. Both formats of apt are read;
 //! what is not needed to install packages (`deb-src`) is left out.
 
+use std::path::{Path, PathBuf};
+
 use super::failure::without_credentials;
 use crate::error::{ChrootError, Result};
+use crate::system::Tree;
 
 /// A file below /etc/apt: its base name and its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +78,20 @@ pub(crate) fn kind(uri: &str) -> Kind {
     } else {
         Kind::Remote
     }
+}
+
+/// The source files of a tree, read from outside.
+pub(crate) fn read(tree: &Tree) -> Result<Vec<SourceFile>> {
+    let dir = Path::new("etc/apt/sources.list.d");
+    let mut paths = vec![PathBuf::from("etc/apt/sources.list")];
+    paths.extend(tree.list(dir)?.into_iter().map(|(name, _)| dir.join(name)));
+    let wanted =
+        |path: &PathBuf| path.extension().is_some_and(|end| ["list", "sources"].iter().any(|e| end == *e));
+    paths
+        .into_iter()
+        .filter(wanted)
+        .map(|path| Ok(SourceFile { name: path.display().to_string(), text: tree.text(&path)? }))
+        .collect()
 }
 
 /// What a source file has of the wanted URIs, and the suites named there.
@@ -212,6 +229,19 @@ mod tests {
 
     fn file(name: &str, text: &str) -> SourceFile {
         SourceFile { name: name.into(), text: text.into() }
+    }
+
+    #[test]
+    fn sources_of_a_tree_are_read() {
+        let (_dir, tree) = crate::system::of_files(&[
+            ("etc/apt/sources.list", "deb http://a x main\n"),
+            ("etc/apt/sources.list.d/b.sources", "Types: deb\nURIs: http://b\nSuites: y\n"),
+            ("etc/apt/sources.list.d/c.save", "deb http://c z main\n"),
+        ]);
+        let suites: Vec<Suite> =
+            read(&tree).unwrap().iter().flat_map(|file| select(file, &|_| true).1).collect();
+        let uris: Vec<&str> = suites.iter().map(|suite| suite.uri.as_str()).collect();
+        assert_eq!(uris, ["http://a", "http://b"]);
     }
 
     #[test]
