@@ -22,6 +22,8 @@ REMOVE = "name it too, with --remove {}, or give --auto-remove"
                 'if that is wanted, add: TEMPLATE_REMOVE += "b"',
             ],
         ),
+        (["name them too, with --remove a --remove b, or give --auto-remove", "use another, or allow it with --allow-suite sid"],
+         ['if that is wanted, add: TEMPLATE_ALLOW_SUITE += "sid"', 'if that is wanted, add: TEMPLATE_REMOVE += "a b"']),
         (["make a new template", UPGRADE.format("a"), "make a new template"],
          ['if that is wanted, add: TEMPLATE_ALLOW_UPGRADE += "a"', "make a new template"]),
     ],

@@ -225,6 +225,7 @@ def install(d, root, progress=None):
         remove=(d.getVar("TEMPLATE_REMOVE") or "").split(),
         keep=d.getVar("TEMPLATE_KEEP") == "1",
         allow_upgrade=(d.getVar("TEMPLATE_ALLOW_UPGRADE") or "").split(),
+        allow_suite=(d.getVar("TEMPLATE_ALLOW_SUITE") or "").split(),
     )
     purging = locales.PURGE in (d.getVar("ROOTFS_INSTALL_COMMAND") or "").split()
     if purging:

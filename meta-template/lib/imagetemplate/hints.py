@@ -5,6 +5,7 @@
 import re
 
 VARIABLES = {
+    "--allow-suite": "TEMPLATE_ALLOW_SUITE",
     "--allow-upgrade": "TEMPLATE_ALLOW_UPGRADE",
     "--allowed-signers": "TEMPLATE_ALLOWED_SIGNERS",
     "--digest": "TEMPLATE_DIGEST",
@@ -13,8 +14,8 @@ VARIABLES = {
     "--revocation": "TEMPLATE_REVOKED_KEYS",
     "--store": "TEMPLATE_STORE_DIR",
 }
-# options that name packages, and the lists that hold these
-LISTS = ("--allow-upgrade", "--remove")
+# options that name packages or suites, and the lists that hold these
+LISTS = ("--allow-suite", "--allow-upgrade", "--remove")
 OPTION = re.compile(r"--[a-z][a-z-]+")
 
 NOT_SOLVABLE = (
@@ -57,10 +58,10 @@ def translate(kind, hint, offline=False):
 def _translate_ways_out(ways):
     packages, others = {option: [] for option in LISTS}, []
     for way in ways:
-        named = re.search(f"({'|'.join(LISTS)}) ([^\\s,;]+)", way)
-        if named:
-            packages[named.group(1)].append(named.group(2))
-        elif not OPTION.search(way):
+        named = re.findall(f"({'|'.join(LISTS)}) ([^\\s,;]+)", way)
+        for option, name in named:
+            packages[option].append(name)
+        if not named and not OPTION.search(way):
             others.append(way)
     lines = [
         f'if that is wanted, add: {VARIABLES[option]} += "{" ".join(dict.fromkeys(names))}"'

@@ -6,7 +6,7 @@ import os
 import re
 from collections import namedtuple
 
-Product = namedtuple("Product", "packages remove keep allow_upgrade")
+Product = namedtuple("Product", "packages remove keep allow_upgrade allow_suite", defaults=[()])
 Transaction = namedtuple("Transaction", "arguments notes")
 Replacement = namedtuple("Replacement", "name package request is_other_version note")
 
@@ -48,6 +48,8 @@ def plan(product, manifest, offered, repository):
     other_versions = [r.package for r in replacements if r.is_other_version]
     for package in _unique([*product.allow_upgrade, *other_versions]):
         arguments += ["--allow-upgrade", package]
+    for suite in _unique(product.allow_suite):
+        arguments += ["--allow-suite", suite]
     return Transaction(arguments, notes)
 
 
