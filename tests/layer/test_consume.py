@@ -224,9 +224,10 @@ def test_other_locales_are_made_by_isar(locales, name, value):
     assert not localepurge.are_kept(locales, LOCALES)
 
 
-def test_localepurge_comes_with_the_packages_and_is_no_change(locales, monkeypatch):
+def install_with_localepurge(locales, monkeypatch, *others):
+    """The packages that are told to have been installed, and the arguments of the helper."""
     made = []
-    actions = [{"package": "nano", "operation": "install"}, {"package": "localepurge", "operation": "install"}]
+    actions = [{"package": "localepurge", "operation": "install", "askedBy": "request"}, *others]
 
     def run(d, *arguments, **_):
         made.extend(arguments)
@@ -234,9 +235,14 @@ def test_localepurge_comes_with_the_packages_and_is_no_change(locales, monkeypat
 
     monkeypatch.setattr(helper, "run", run)
     locales.values["ROOTFS_INSTALL_COMMAND"] = "template_install_packages template_purge_locales"
-    result = consume.install(locales, "/root")
+    return consume.install(locales, "/root")["report"]["actions"], made
+
+
+def test_localepurge_comes_with_the_packages_and_is_no_change(locales, monkeypatch):
+    nano = {"package": "nano", "operation": "install", "askedBy": "request"}
+    told, made = install_with_localepurge(locales, monkeypatch, nano)
     assert made[made.index("localepurge") - 1] == "--add"
-    assert result["report"]["actions"] == actions[:1]
+    assert told == [nano]
 
 
 def test_a_prepared_tree_is_taken_once(imported, calls, monkeypatch, tmp_path):
@@ -251,11 +257,27 @@ def test_a_prepared_tree_is_taken_once(imported, calls, monkeypatch, tmp_path):
     assert calls[0][0] == "checkout"
 
 
-def test_localepurge_runs_and_goes(locales, monkeypatch):
+NOTHING_CAME_WITH_IT = [
+    {"package": "nano", "operation": "install", "askedBy": "request"},
+    {"package": "unneeded", "operation": "remove", "askedBy": "auto-remove"},
+]
+SOMETHING_MAY_HAVE = {"package": "ucf", "operation": "install", "askedBy": "dependency"}
+
+
+@pytest.mark.parametrize(
+    "others, command",
+    [
+        (NOTHING_CAME_WITH_IT, ["dpkg", "--purge"]),
+        ([*NOTHING_CAME_WITH_IT, SOMETHING_MAY_HAVE], ["apt-get", "purge", "--yes", "--auto-remove"]),
+    ],
+)
+def test_localepurge_runs_and_goes_with_what_came_for_it(locales, monkeypatch, others, command):
+    install_with_localepurge(locales, monkeypatch, *others)
     made = []
     monkeypatch.setattr(helper, "as_root", lambda d, *argv, text="": made.append((argv, text)) or "")
     localepurge.purge(locales, "/root", "en\nen_US")
     (configure, text), (run, _), (purge, _) = made
     assert configure == ("tee", "/root/etc/locale.nopurge") and text.endswith("#VERBOSE\nen\nen_US\n")
     assert run[:2] == ("chroot", "/root") and run[-1] == "localepurge"
-    assert purge[-1] == "localepurge" and "--auto-remove" in purge
+    start = purge.index(command[0])
+    assert list(purge[start : start + len(command)]) == command and purge[-1] == "localepurge"

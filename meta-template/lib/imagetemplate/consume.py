@@ -243,8 +243,7 @@ def install(d, root, progress=None):
         progress=progress,
     )  # fmt: skip
     if purging:
-        actions = result["report"]["actions"]
-        actions[:] = [action for action in actions if action["package"] != locales.PACKAGE]
+        locales.take_out(d, result["report"]["actions"])
     return result
 
 

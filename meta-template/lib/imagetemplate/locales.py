@@ -21,10 +21,12 @@ DONTBOTHERNEWLOCALE
 #VERBOSE
 {}
 """
-# what the package came with goes with it
-AUTO_REMOVE = (
-    "--auto-remove",
+# with nothing that came with it, dpkg does what apt would take a second for
+REMOVE_ALONE = ("dpkg", "--purge", PACKAGE)
+REMOVE_ALL = (
+    "apt-get", "purge", "--yes", "--auto-remove",
     "-o", "APT::AutoRemove::RecommendsImportant=false", "-o", "APT::AutoRemove::SuggestsImportant=false",
+    PACKAGE,
 )  # fmt: skip
 
 
@@ -42,10 +44,19 @@ def are_kept(d, commands):
     )
 
 
+def take_out(d, actions):
+    """Of what was done, leave out what purge() will undo."""
+    came = [a for a in actions if a["operation"] == "install" and a["askedBy"] == "dependency"]
+    # whatever came because something needed it may have come for localepurge
+    d.setVar("TEMPLATE_LOCALEPURGE_ALONE", "0" if came else "1")
+    actions[:] = [action for action in actions if action["package"] != PACKAGE]
+
+
 def purge(d, root, kept):
     """Remove what is in other languages than those `kept`, and localepurge itself, which was installed."""
     configuration = os.path.join(root, "etc", "locale.nopurge")
     helper.as_root(d, "tee", configuration, text=CONFIGURATION.format(kept))
     environment = ["env", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C"]
-    for command in ([PACKAGE], ["apt-get", "purge", "--yes", *AUTO_REMOVE, PACKAGE]):
+    remove = REMOVE_ALONE if d.getVar("TEMPLATE_LOCALEPURGE_ALONE") == "1" else REMOVE_ALL
+    for command in ((PACKAGE,), remove):
         print(helper.as_root(d, "chroot", root, *environment, *command), flush=True)
