@@ -9,10 +9,13 @@ python () {
     if not bb.utils.to_boolean(d.getVar('USING_WIC')):
         return
     from imagetemplate import imager
+    text = d.getVar('generate_wic_image', False)
+    if bb.utils.to_boolean(d.getVar('TEMPLATE_USE_SFDISK')):
+        text = imager.use_sfdisk(d, text)
+        d.appendVarFlag('do_image_wic', 'file-checksums', ' ${LAYERDIR_template}/files/sgdisk:True')
     if bb.utils.to_boolean(d.getVar('TEMPLATE_LINK_WIC')):
-        text = imager.generate_wic_image(d)
-        if text:
-            d.setVar('generate_wic_image', text)
+        text = imager.link_wic(d, text)
+    d.setVar('generate_wic_image', text)
     if bb.utils.to_boolean(d.getVar('TEMPLATE_PREPARE_IMAGER')):
         bb.build.addtask('do_template_imager', 'do_image_wic', None, d)
         d.appendVarFlag('do_image_wic', 'prefuncs', ' template_use_tools')
@@ -74,7 +77,8 @@ TEMPLATE_SESSION_DIR = ""
 TEMPLATE_SESSION_LAYER = ""
 
 # Isar has written the configuration of a session of schroot. The links keep options short: from newer
-# versions of mount(8) the kernel takes no value of more than 255 bytes.
+# versions of mount(8) the kernel takes no value of more than 255 bytes. What a session writes is thrown
+# away, or not used when the machine fails: 'volatile' (Linux 5.10) spares waiting for all of it to be on disk.
 template_layer_session() {
     if [ -n "${TEMPLATE_SESSION_DIR}" ]; then
         sudo -s <<'EOSUDO'
@@ -89,7 +93,7 @@ template_layer_session() {
                 lower="${SBUILD_CONF_DIR}/layer:$lower"
             fi
             session='${SBUILD_CONF_DIR}/session'
-            echo "union-mount-options=lowerdir=$lower,upperdir=$session/upper,workdir=$session/work" >> '${SCHROOT_CONF_FILE}'
+            echo "union-mount-options=lowerdir=$lower,upperdir=$session/upper,workdir=$session/work,volatile" >> '${SCHROOT_CONF_FILE}'
 EOSUDO
     fi
 }

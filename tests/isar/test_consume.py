@@ -159,9 +159,9 @@ def test_the_shortcuts_to_the_image_can_be_switched_off(consumer):
         return text.split("\ngenerate_wic_image() {")[1].split("\n}")[0], "'do_image_wic': ['do_template_imager'" in text
 
     wic, prepared = functions("")
-    assert "template-wic" in wic and f"/tmp/{IMAGE}" not in wic and prepared
-    wic, prepared = functions('TEMPLATE_LINK_WIC = "0"\nTEMPLATE_PREPARE_IMAGER = "0"')
-    assert "template-wic" not in wic and f"/tmp/{IMAGE}" in wic
+    assert "template-wic" in wic and f"/tmp/{IMAGE}" not in wic and "sgdisk.real" in wic and prepared
+    wic, prepared = functions('TEMPLATE_LINK_WIC = "0"\nTEMPLATE_PREPARE_IMAGER = "0"\nTEMPLATE_USE_SFDISK = "0"')
+    assert "template-wic" not in wic and f"/tmp/{IMAGE}" in wic and "sgdisk" not in wic
     assert not prepared
 
 

@@ -9,6 +9,7 @@ from imagetemplate import helper, imager
 ISARS = """\
     export BUILDDIR=${TOPDIR}
     imager_run -p -d ${PP_WORK} -u root <<'EOIMAGER'
+        set -e
         wic create -o "/tmp/${IMAGE_FULLNAME}.wic/"
         WIC_DIRECT=$(ls -t -1 /tmp/${IMAGE_FULLNAME}.wic/*.direct | head -1)
         mv -f ${WIC_DIRECT} ${PP_DEPLOY}/${IMAGE_FULLNAME}.wic
@@ -44,9 +45,9 @@ def image(tmp_path, monkeypatch, store):
     monkeypatch.setattr(helper, "as_root", lambda d, *argv, text="": "")
     return store(
         {
-            "generate_wic_image": ISARS,
+            "LAYERDIR_template": "/layers/meta-template",
             "STAGING_DIR": str(top),
-            "SCHROOT_MOUNTS": f"/layers {top} /scripts",
+            "SCHROOT_MOUNTS": f"/layers/meta-template {top} /scripts",
             "TEMPLATE_WIC_DIR": str(top / "work" / "image" / "template-wic"),
             "TEMPLATE_TOOLS_DIR": str(tools),
             "IMAGE_ROOTFS": str(top / "work" / "image" / "rootfs"),
@@ -64,7 +65,7 @@ def offer(image, text):
 
 
 def test_wic_works_and_deploys_in_the_mount_of_the_root_filesystem(image):
-    text = imager.generate_wic_image(image)
+    text = imager.link_wic(image, ISARS)
     assert '-o "${TEMPLATE_WIC_DIR}/"' in text
     assert "ls -t -1 ${TEMPLATE_WIC_DIR}/*.direct" in text
     assert "${WIC_DIRECT} ${DEPLOY_DIR_IMAGE}/${IMAGE_FULLNAME}.wic" in text
@@ -80,13 +81,30 @@ def test_wic_works_and_deploys_in_the_mount_of_the_root_filesystem(image):
         ("DEPLOY_DIR_IMAGE", "/elsewhere"),
         ("IMAGE_ROOTFS", "/elsewhere"),
         ("SCHROOT_MOUNTS", "/layers"),
-        ("generate_wic_image", ISARS.replace("/tmp/", "/var/tmp/")),
-        ("generate_wic_image", None),
     ],
 )
 def test_wic_stays_where_it_is_when_that_is_not_one_mount(image, name, value):
     image.values[name] = value
-    assert imager.generate_wic_image(image) is None
+    assert imager.link_wic(image, ISARS) == ISARS
+
+
+def test_wic_stays_where_it_is_when_isar_has_it_elsewhere(image):
+    text = ISARS.replace("/tmp/", "/var/tmp/")
+    assert imager.link_wic(image, text) == text
+
+
+def test_the_session_has_our_sgdisk_before_wic_runs(image):
+    text = imager.use_sfdisk(image, ISARS)
+    assert [line for line in text.splitlines() if line not in ISARS.splitlines()] == [
+        "        [ ! -x /sbin/sgdisk ] || mv /sbin/sgdisk /sbin/sgdisk.real",
+        "        [ ! -x /sbin/sgdisk.real ] || install -m 755 '${LAYERDIR_template}/files/sgdisk' /sbin/sgdisk",
+    ]
+    assert text.index("sgdisk") < text.index("wic create")
+
+
+def test_a_session_that_does_not_see_the_layer_has_its_own_sgdisk(image):
+    image.values["SCHROOT_MOUNTS"] = "/scripts"
+    assert imager.use_sfdisk(image, ISARS) == ISARS
 
 
 def test_tools_that_are_there_are_not_installed_again(image):

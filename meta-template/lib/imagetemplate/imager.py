@@ -7,7 +7,9 @@ import re
 
 from . import helper, repository
 
-# where Isar's generate_wic_image has wic leave what it makes, and has it moved to
+# the commands that Isar's generate_wic_image has for a session
+COMMANDS = "<<'EOIMAGER'\n"
+# where it has wic leave what it makes, and has it moved to
 WIC_FOLDER = re.compile(r"(?<![\w}/])/tmp/\$\{IMAGE_FULLNAME\}\.wic")
 WIC_DEPLOY = "${PP_DEPLOY}"
 TASK = "image_wic"
@@ -15,17 +17,29 @@ STATUS = "var/lib/dpkg/status"
 NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 
 
-def generate_wic_image(d):
-    """Isar's function with wic's folder in the mount where the root filesystem is: there wic links files, and
-    elsewhere it copies them. None where that cannot be."""
-    text = d.getVar("generate_wic_image", False) or ""
+def link_wic(d, text):
+    """Isar's generate_wic_image with wic's folder in the mount where the root filesystem is: there wic links files,
+    and elsewhere it copies them. As it was where that cannot be."""
     top = d.getVar("STAGING_DIR")
     below = all(d.getVar(name).startswith(f"{top}/") for name in ("TEMPLATE_WIC_DIR", "DEPLOY_DIR_IMAGE", "IMAGE_ROOTFS"))
     if not below or top not in (d.getVar("SCHROOT_MOUNTS") or "").split() or not WIC_FOLDER.search(text):
-        return None
+        return text
     text = WIC_FOLDER.sub("${TEMPLATE_WIC_DIR}", text).replace(WIC_DEPLOY, "${DEPLOY_DIR_IMAGE}")
     clear = "    sudo rm -rf --one-file-system '${TEMPLATE_WIC_DIR}'\n"
     return f"{clear}{text}\n{clear}"
+
+
+def use_sfdisk(d, text):
+    """Isar's generate_wic_image with our stand-in for sgdisk in the session, which is thrown away. As it was where
+    the session does not see our layer."""
+    layer = d.getVar("LAYERDIR_template")
+    if layer not in (d.getVar("SCHROOT_MOUNTS") or "").split():
+        return text
+    # not by its name: the layer is no part of signatures, wherever it is
+    stand_in = "'${LAYERDIR_template}/files/sgdisk'"
+    commands = f"{COMMANDS}        [ ! -x /sbin/sgdisk ] || mv /sbin/sgdisk /sbin/sgdisk.real\n"
+    commands += f"        [ ! -x /sbin/sgdisk.real ] || install -m 755 {stand_in} /sbin/sgdisk\n"
+    return text.replace(COMMANDS, commands)
 
 
 def begin_layer(d):
