@@ -2,7 +2,7 @@
 # Copyright (c) The isar-template authors
 """The same product from scratch and from the template, compared file by file: what differs is known, with its reason.
 
-It is the recipe of docs/layer.md: isar-template diff FULL TEMPLATE.
+It is the recipe of docs/layer.md: isar-template diff --all FULL TEMPLATE.
 """
 
 import fnmatch
@@ -41,7 +41,7 @@ KNOWN = {
 @pytest.fixture(scope="module")
 def compared(workspace, consumer, stock):
     done = subprocess.run(
-        [workspace.helper, "--format", "json", "diff", stock.rootfs(IMAGE), consumer.rootfs(IMAGE)],
+        [workspace.helper, "--format", "json", "diff", "--all", stock.rootfs(IMAGE), consumer.rootfs(IMAGE)],
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 7, done.stderr

@@ -6,6 +6,7 @@
 
 mod chain;
 mod cli;
+mod html;
 mod output;
 mod progress;
 mod provenance;

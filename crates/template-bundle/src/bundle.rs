@@ -5,11 +5,13 @@
 //! From `index.json`, which nobody signed, to the image index, whose bytes are signed, to the template manifest and
 //! the blobs, each by the digest that the document before it declares.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::ancestors::{self, Ancestor, Evidence, artifact_of, check_identity};
+use crate::chosen;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::layout::Layout;
@@ -215,6 +217,21 @@ impl Bundle {
         self.layout
             .blob(&tree.digest, tree.size)
             .and_then(|blob| tree::read(toc, blob, &expected, sink, progress))
+            .map_err(|e| e.within(format!("component '{}'", component.name)))
+    }
+
+    /// Reads some files of a tree, each verified by its own digest; see [`chosen::read`].
+    pub fn read_chosen(
+        &self,
+        component: &Component,
+        tree: &Tree,
+        toc: &Toc,
+        wanted: &BTreeSet<Digest>,
+        take: &mut chosen::Take,
+    ) -> Result<()> {
+        self.layout
+            .blob(&tree.digest, tree.size)
+            .and_then(|blob| chosen::read(toc, blob, tree.compression, wanted, take))
             .map_err(|e| e.within(format!("component '{}'", component.name)))
     }
 

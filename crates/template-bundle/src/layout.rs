@@ -50,6 +50,11 @@ impl Blob {
     pub(crate) fn len(&self) -> u64 {
         self.end.saturating_sub(self.at)
     }
+
+    /// Leaves out what comes next.
+    pub(crate) fn skip(&mut self, bytes: u64) {
+        self.at = self.at.saturating_add(bytes).min(self.end);
+    }
 }
 
 impl Read for Blob {
