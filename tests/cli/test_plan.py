@@ -245,7 +245,7 @@ def test_held_diverted_and_unauthenticated(server, tmp, root):
     support.make_repository(root + "/srv/repo", [support.make_deb(tmp, "unsigned-package")])
     support.write(root + "/etc/apt/sources.list.d/x.list", "deb file:///srv/repo ./\n")
     error = server.json("plan", "server", "--update", "local", "--root", root, "--add", "unsigned-package", code=REFUSED)["error"]
-    assert error["kind"] == "policy-refused" and "/srv/repo" in error["message"] and "key" in error["hint"]
+    assert error["kind"] == "repository-unsigned" and "/srv/repo" in error["message"] and "key" in error["hint"]
 
 
 # -- plans in files -----------------------------------------------------------------------------------------

@@ -39,6 +39,11 @@ def test_lists_are_the_templates(kind):
     assert "package lists are the template's" in line
 
 
+def test_sources_without_a_signature():
+    (line,) = hints.translate("repository-unsigned", "a folder of this machine is trusted with --repo")
+    assert "--" not in line
+
+
 @pytest.mark.parametrize("kind", ["network", "lists-outdated"])
 @pytest.mark.parametrize("hint", [None, "try again"])
 def test_without_a_network_the_downloads_are_what_matters(kind, hint):

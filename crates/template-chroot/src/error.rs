@@ -250,7 +250,8 @@ impl Fault {
                 "repository-unsigned",
                 4,
                 Some(
-                    "sources of the template have to be signed; a folder of this machine is trusted with --repo",
+                    "sources of the template have to be signed, by a key that it has; a folder of this machine is \
+                     trusted with --repo",
                 ),
             ),
             Self::Certificate => (

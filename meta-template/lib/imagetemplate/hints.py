@@ -26,6 +26,7 @@ NETWORK = (
     "try again; the package lists are the template's, when the repository does not have these "
     "versions any more, build on a newer release of it"
 )
+UNSIGNED = "package sources have to be signed, by a key that the template has"
 OFFLINE = (
     "BB_NO_NETWORK is set, and this is neither in DL_DIR nor in the template: build once with a network, or on a "
     "release of the template whose producer has built this product with the same DL_DIR, and has added: "
@@ -50,6 +51,8 @@ def translate(kind, hint, offline=False):
         return [NOT_SOLVABLE]
     if kind in ("network", "lists-outdated"):
         return [NETWORK]
+    if kind == "repository-unsigned":
+        return [UNSIGNED]
     # some name the variable as well
     hint = re.sub("(--[a-z-]+), TEMPLATE_", "TEMPLATE_", hint)
     return [OPTION.sub(lambda option: VARIABLES.get(option.group(), option.group()), hint)]
