@@ -453,8 +453,8 @@ def ssh_sign(key, content, namespace=NAMESPACE):
 # -- packages -----------------------------------------------------------------------------------------------
 
 
-def make_deb(folder, name, version="1.0", files=None, scripts=None, arch="all", **fields):
-    """Build a small .deb with dpkg-deb; fields are control fields with '_' for '-'."""
+def make_deb(folder, name, version="1.0", files=None, scripts=None, arch="all", links=None, conffiles=None, **fields):
+    """Build a small .deb with dpkg-deb; fields are control fields with '_' for '-', links are path and target."""
     tree = os.path.join(str(folder), "tree-%s-%s" % (name, version))
     control = "Package: %s\nVersion: %s\nArchitecture: %s\nMaintainer: Nobody <nobody@example.org>\n" % (name, version, arch)
     control += "Section: misc\nPriority: optional\n"
@@ -466,6 +466,11 @@ def make_deb(folder, name, version="1.0", files=None, scripts=None, arch="all", 
         write(tree + "/DEBIAN/" + script, "#!/bin/sh\nset -e\n" + text, 0o755)
     for path, content in (files or {"usr/share/%s/file" % name: name + "\n"}).items():
         write(tree + "/" + path, content)
+    for path, target in (links or {}).items():
+        os.makedirs(os.path.dirname(tree + "/" + path), exist_ok=True)
+        os.symlink(target, tree + "/" + path)
+    if conffiles:
+        write(tree + "/DEBIAN/conffiles", conffiles)
     deb = os.path.join(str(folder), "%s_%s_%s.deb" % (name, version.replace(":", "%3a"), arch))
     command("dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, deb)
     shutil.rmtree(tree)

@@ -10,7 +10,7 @@ import pytest
 
 import support
 
-VERBS = ["pack", "sign", "verify", "inspect", "import", "list", "gc", "checkout", "plan", "install", "exec", "diff"]
+VERBS = ["pack", "sign", "verify", "inspect", "import", "list", "gc", "checkout", "plan", "install", "exec", "diff", "qa"]
 
 
 def test_help_lists_every_verb(helper):

@@ -20,7 +20,7 @@ Exit codes:
     4  refused: policy, plan not solvable, wrong distribution or architecture
     5  missing privilege or host tool
     6  a package operation failed
-    7  diff found something
+    7  diff or qa found something
     8  network or repository failure: a retry may help
   130  interrupted
 
@@ -117,6 +117,7 @@ pub enum Verb {
     Install(verbs::install::InstallOpts),
     Exec(verbs::exec::ExecOpts),
     Diff(verbs::diff::DiffOpts),
+    Qa(verbs::qa::QaOpts),
 }
 
 impl Verb {
@@ -135,6 +136,7 @@ impl Verb {
             Verb::Install(_) => "install",
             Verb::Exec(_) => "exec",
             Verb::Diff(_) => "diff",
+            Verb::Qa(_) => "qa",
         }
     }
 }

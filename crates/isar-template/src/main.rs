@@ -7,6 +7,7 @@
 mod chain;
 mod cli;
 mod html;
+mod junit;
 mod output;
 mod progress;
 mod provenance;

@@ -10,6 +10,7 @@
 //!
 //! - [`sandbox`]: a command in a sandbox;
 //! - [`apt`]: plan and apply a transaction of additions and removals;
+//! - [`qa`]: what a package breaks and leaves behind;
 //! - [`system`]: what a tree has registered beside its packages' files: accounts, units, alternatives;
 //! - [`watch`]: signals, and the end of the caller, end the sandboxes.
 
@@ -17,6 +18,7 @@ pub mod apt;
 mod error;
 mod leftovers;
 pub mod overlay;
+pub mod qa;
 pub mod sandbox;
 pub mod system;
 pub mod watch;

@@ -26,20 +26,34 @@ pub struct Merged {
 impl Merged {
     /// The tree itself, or a mount of the overlay. No sandbox may be running on it.
     pub fn of(root: &Root) -> Result<Self> {
-        let (lowers, upper, work) = match root {
-            Root::Tree(path) => return Ok(Self { path: path.clone(), _mount: None }),
-            Root::Overlay { lowers, upper, work } => (lowers, upper, work),
-        };
+        match root {
+            Root::Tree(path) => Ok(Self { path: path.clone(), _mount: None }),
+            Root::Overlay { lowers, upper, work } => Self::mount(lowers, Some((upper, work))),
+        }
+    }
+
+    /// Layers as one directory, the uppermost first, to be read only.
+    pub fn read_only(layers: &[PathBuf]) -> Result<Self> {
+        match layers {
+            [path] => Ok(Self { path: path.clone(), _mount: None }),
+            _ => Self::mount(layers, None),
+        }
+    }
+
+    fn mount(lowers: &[PathBuf], writable: Option<(&PathBuf, &PathBuf)>) -> Result<Self> {
+        let top = writable.map(|(upper, _)| upper).or(lowers.first()).cloned().unwrap_or_default();
         let failed = |e: rustix::io::Errno| {
-            ChrootError::Internal(format!("mounting an overlay over '{}': {e}", upper.display()))
+            ChrootError::Internal(format!("mounting an overlay over '{}': {e}", top.display()))
         };
         let lowers = lowers.iter().map(|path| open(path)).collect::<Result<Vec<_>>>()?;
-        let (upper_fd, work_fd) = (open(upper)?, open(work)?);
+        let writable = writable.map(|(upper, work)| Ok((open(upper)?, open(work)?))).transpose()?;
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed)?;
         let lower = lowers.iter().map(short_name).collect::<Vec<_>>().join(":");
         fsconfig_set_string(&context, "lowerdir", lower).map_err(failed)?;
-        fsconfig_set_string(&context, "upperdir", short_name(&upper_fd)).map_err(failed)?;
-        fsconfig_set_string(&context, "workdir", short_name(&work_fd)).map_err(failed)?;
+        if let Some((upper, work)) = &writable {
+            fsconfig_set_string(&context, "upperdir", short_name(upper)).map_err(failed)?;
+            fsconfig_set_string(&context, "workdir", short_name(work)).map_err(failed)?;
+        }
         // as in the sandbox: one upper directory must not see different features
         for feature in ["redirect_dir", "metacopy", "index"] {
             fsconfig_set_string(&context, feature, "off").map_err(failed)?;

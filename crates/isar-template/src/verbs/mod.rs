@@ -14,6 +14,7 @@ pub mod install;
 pub mod list;
 pub mod pack;
 pub mod plan;
+pub mod qa;
 pub mod sign;
 mod transaction;
 pub mod verify;
@@ -37,5 +38,6 @@ pub fn run(cli: &Cli) -> Result<u8> {
         Verb::Install(opts) => install::run(cli, opts),
         Verb::Exec(opts) => exec::run(cli, opts),
         Verb::Diff(opts) => diff::run(cli, opts),
+        Verb::Qa(opts) => qa::run(cli, opts),
     }
 }

@@ -204,7 +204,15 @@ impl Transaction<'_> {
     /// For when the lists turn out to be older than the repositories: all of them anew, if that is up to us and was
     /// not done yet.
     pub fn refresh_outdated(&mut self) -> Result<bool> {
-        if self.request.update != UpdateMode::Auto || self.sources.remote_refreshed {
+        match self.request.update {
+            UpdateMode::Auto => self.refresh_remote(),
+            _ => Ok(false),
+        }
+    }
+
+    /// All lists of remote sources anew, if that was not done yet.
+    pub(crate) fn refresh_remote(&mut self) -> Result<bool> {
+        if self.sources.remote_refreshed || self.sources.remote.is_empty() {
             return Ok(false);
         }
         self.planned = None;

@@ -130,6 +130,8 @@ pub struct TransactionRequest {
     pub update: UpdateMode,
     /// Use the archive cache of the tree and leave there what was fetched; else the tree's cache is not touched.
     pub keep_debs: bool,
+    /// Install what is needed alone, whatever the tree's apt is told about recommendations.
+    pub no_recommends: bool,
     /// Let dpkg do without fsync: for a tree that is thrown away when the machine fails.
     pub unsafe_io: bool,
     /// The layers of the template, the uppermost first, where the root is a tree that may have other package sources.

@@ -255,6 +255,9 @@ impl Transaction<'_> {
         if wanted.reinstall {
             arguments.push("--reinstall".to_owned());
         }
+        if self.request.no_recommends {
+            arguments.push("--no-install-recommends".to_owned());
+        }
         if self.request.auto_remove {
             arguments.extend(
                 [

@@ -117,6 +117,13 @@ impl<'a> Transaction<'a> {
         Ok(transaction)
     }
 
+    /// Asks for something else, on another root over the same tree, with the lists that are there. Not for files.
+    pub(crate) fn turn_to(&mut self, root: Root, add: Vec<Add>) {
+        self.root = root;
+        self.request.add = add;
+        self.planned = None;
+    }
+
     fn scratch(&self, name: &str) -> PathBuf {
         self.scratch.path().join("apt").join(name)
     }

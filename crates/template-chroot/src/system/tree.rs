@@ -62,10 +62,14 @@ impl Tree {
 
     fn at(&self, path: &Path, flags: OFlags) -> Result<Option<OwnedFd>> {
         let flags = flags | OFlags::CLOEXEC;
-        match rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
-            Ok(fd) => Ok(Some(fd)),
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => Ok(None),
-            Err(e) => Err(self.failed("opening", path, e)),
+        loop {
+            return match rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+                Ok(fd) => Ok(Some(fd)),
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => Ok(None),
+                // something on this machine was renamed while the kernel looked for '..'
+                Err(Errno::AGAIN | Errno::INTR) => continue,
+                Err(e) => Err(self.failed("opening", path, e)),
+            };
         }
     }
 
@@ -103,19 +107,24 @@ impl Tree {
         }
     }
 
-    /// The content of a regular file, if there is one.
-    pub fn read(&self, path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
+    /// A regular file to read from, if there is one.
+    pub(crate) fn file(&self, path: impl AsRef<Path>) -> Result<Option<File>> {
         let path = path.as_ref();
         // a pipe would be waited for
         let Some(fd) = self.at(path, OFlags::RDONLY | OFlags::NONBLOCK)? else { return Ok(None) };
         let file = File::from(fd);
         let meta = file.metadata().map_err(|e| self.failed("reading", path, e))?;
-        if !meta.is_file() || meta.len() > MAX_FILE {
-            return Ok(None);
-        }
+        Ok(meta.is_file().then_some(file))
+    }
+
+    /// The content of a regular file, if there is one.
+    pub fn read(&self, path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
+        let path = path.as_ref();
+        let Some(file) = self.file(path)? else { return Ok(None) };
         let mut content = Vec::new();
-        file.take(MAX_FILE).read_to_end(&mut content).map_err(|e| self.failed("reading", path, e))?;
-        Ok(Some(content))
+        let read = (&file).take(MAX_FILE + 1).read_to_end(&mut content);
+        let size = read.map_err(|e| self.failed("reading", path, e))? as u64;
+        Ok((size <= MAX_FILE).then_some(content))
     }
 
     /// A text file, nothing if there is none.

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # The course that a package is put through
+//!
+//! ```text
+//! template, without the package ── install ┬─ remove ── purge ── install again
+//!                                           └─ reinstall
+//! an older version ─────────────── upgrade ── purge
+//! ```
+//!
+//! Each arrow is one call of dpkg that writes to a layer of its own. So one step that fails spoils no other that
+//! does not come after it.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use super::depends::Resolver;
+use super::dpkg::{Dpkg, Run};
+use super::judge::{self, Judge};
+use super::layers::{Layer, Stack};
+use super::packages::Candidate;
+use super::registered::Registered;
+use super::report::{Finding, Kind, Outcome, PackageReport, Severity, Step, StepReport, said_once};
+use super::view::View;
+use super::{before, words};
+use crate::apt::compare_versions;
+use crate::apt::debs::LocalDeb;
+use crate::apt::status::Status;
+use crate::error::Result;
+
+/// A system after a step.
+pub(super) struct State {
+    pub stack: Stack,
+    /// What the step has written.
+    pub layer: Option<Rc<Layer>>,
+    pub view: View,
+    pub registered: Registered,
+}
+
+impl State {
+    pub fn of(stack: Stack, layer: Option<Rc<Layer>>) -> Result<Self> {
+        let view = stack.view()?;
+        let registered = Registered::read(&view)?;
+        Ok(Self { stack, layer, view, registered })
+    }
+}
+
+/// What all packages share.
+pub(super) struct Room<'a> {
+    pub template: Stack,
+    pub scratch: &'a Path,
+    pub dpkg: Dpkg<'a>,
+    /// What dpkg complains of in the template.
+    pub audit: String,
+}
+
+struct Course<'a> {
+    room: &'a Room<'a>,
+    deb: &'a LocalDeb,
+    steps: Vec<StepReport>,
+    findings: Vec<Finding>,
+}
+
+/// Puts a package through all steps.
+pub(super) fn check(
+    room: &Room<'_>,
+    resolver: &mut Resolver<'_>,
+    candidate: &Candidate,
+) -> Result<PackageReport> {
+    let deb = &candidate.deb;
+    let mut course = Course { room, deb, steps: Vec::new(), findings: Vec::new() };
+    course.run(resolver, candidate.older.as_ref())?;
+    for step in Step::ALL {
+        if !course.steps.iter().any(|s| s.step == step) {
+            course.skip(step, "an earlier step failed");
+        }
+    }
+    course.steps.sort_by_key(|s| s.step);
+    let mut findings = said_once(course.findings);
+    findings.sort_by_key(|f| f.step);
+    Ok(PackageReport {
+        package: deb.name.clone(),
+        version: deb.version.clone(),
+        architecture: deb.architecture.clone(),
+        file: deb.source.display().to_string(),
+        sha256: deb.sha256.clone(),
+        steps: course.steps,
+        findings,
+    })
+}
+
+impl Course<'_> {
+    fn run(&mut self, resolver: &mut Resolver<'_>, older: Option<&LocalDeb>) -> Result<()> {
+        // most packages need nothing that a template lacks, and so no apt
+        let mut bottom = self.room.template.clone();
+        let Some(mut ground) = self.without_package(&bottom)? else { return Ok(()) };
+        let (mut run, mut layer) = self.dpkg(&ground.stack, &["--install", &self.deb.inside])?;
+        if !run.success() && words::failures(&run.output).is_empty() && words::lacks_packages(&run.output) {
+            let needs = match resolver.needs(self.deb)? {
+                Ok(needs) => needs,
+                Err(why) => {
+                    self.record(Step::Install, Outcome::Failed, run.seconds);
+                    self.findings.push(Finding::new(
+                        Kind::NotInstallable,
+                        &self.deb.name,
+                        Step::Install,
+                        why,
+                    ));
+                    return Ok(());
+                }
+            };
+            bottom = bottom.on(&needs);
+            let Some(with_needs) = self.without_package(&bottom)? else { return Ok(()) };
+            ground = with_needs;
+            (run, layer) = self.dpkg(&ground.stack, &["--install", &self.deb.inside])?;
+        }
+        let judge = self.judge(Step::Install);
+        self.findings.extend(judge.run(&run));
+        self.record_run(Step::Install, &run);
+        if run.success() {
+            let installed = State::of(ground.stack.on(&layer), Some(layer))?;
+            self.findings.extend(judge.installed(&ground, &installed)?);
+            self.reinstall(&installed)?;
+            self.remove(&ground, &installed)?;
+        }
+        self.upgrade(&bottom, &ground, older)
+    }
+
+    /// The template as if the package had never been there. Nothing when that cannot be had.
+    fn without_package(&mut self, bottom: &Stack) -> Result<Option<State>> {
+        let view = bottom.view()?;
+        let status = Status::parse(&view.text("/var/lib/dpkg/status")?, "", "");
+        let Some(there) = status.packages.iter().find(|p| p.name == self.deb.name) else {
+            return State::of(bottom.clone(), None).map(Some);
+        };
+        if there.essential || there.required {
+            let why = "it belongs to what every system needs, and cannot be taken away to try it";
+            let finding = Finding::new(Kind::NotInstallable, &self.deb.name, Step::Install, why);
+            self.findings.push(finding.severity(Severity::Info));
+            Step::ALL.iter().for_each(|step| self.skip(*step, "the template cannot be without it"));
+            return Ok(None);
+        }
+        let name = qualified(&there.name, &there.architecture);
+        let (run, layer) = self.dpkg(bottom, &["--force-depends", "--purge", &name])?;
+        if !run.success() {
+            self.findings.extend(self.judge(Step::Purge).run(&run));
+            self.record_run(Step::Purge, &run);
+            return Ok(None);
+        }
+        let without = State::of(bottom.on(&layer), Some(layer))?;
+        self.findings.extend(before::left(&view, &without, there)?);
+        Ok(Some(without))
+    }
+
+    fn reinstall(&mut self, installed: &State) -> Result<()> {
+        let (run, layer) = self.dpkg(&installed.stack, &["--install", &self.deb.inside])?;
+        let judge = self.judge(Step::Reinstall);
+        self.findings.extend(judge.run(&run));
+        self.record_run(Step::Reinstall, &run);
+        if run.success() {
+            let again = State::of(installed.stack.on(&layer), Some(layer))?;
+            self.findings.extend(judge.repeated(installed, &again, &[&again])?);
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, ground: &State, installed: &State) -> Result<()> {
+        let (run, layer) = self.dpkg(&installed.stack, &["--force-depends", "--remove", &self.name()])?;
+        self.findings.extend(self.judge(Step::Remove).run(&run));
+        self.record_run(Step::Remove, &run);
+        if !run.success() {
+            return Ok(());
+        }
+        let removed = State::of(installed.stack.on(&layer), Some(layer))?;
+        let (run, layer) = self.dpkg(&removed.stack, &["--force-depends", "--purge", &self.name()])?;
+        let judge = self.judge(Step::Purge);
+        self.findings.extend(judge.run(&run));
+        self.record_run(Step::Purge, &run);
+        if !run.success() {
+            return Ok(());
+        }
+        let purged = State::of(removed.stack.on(&layer), Some(layer))?;
+        self.findings.extend(judge.purged(ground, &purged, &[installed, &removed, &purged])?);
+
+        let (run, layer) = self.dpkg(&purged.stack, &["--install", &self.deb.inside])?;
+        let judge = self.judge(Step::InstallAgain);
+        self.findings.extend(judge.run(&run));
+        self.record_run(Step::InstallAgain, &run);
+        if run.success() {
+            let again = State::of(purged.stack.on(&layer), Some(layer))?;
+            self.findings.extend(judge.repeated(installed, &again, &[&removed, &purged, &again])?);
+        }
+        Ok(())
+    }
+
+    /// From the file of an older version, else from the one that the template has.
+    fn upgrade(&mut self, bottom: &Stack, ground: &State, older: Option<&LocalDeb>) -> Result<()> {
+        let old = match older {
+            Some(older) => {
+                let (run, layer) = self.dpkg(&ground.stack, &["--install", &older.inside])?;
+                if !run.success() {
+                    let why = format!("version {} cannot be installed", older.version);
+                    self.skip(Step::Upgrade, &why);
+                    return Ok(());
+                }
+                State::of(ground.stack.on(&layer), Some(layer))?
+            }
+            None => {
+                // what was purged to make the ground is what the template has
+                let status = bottom.view()?.text("/var/lib/dpkg/status")?;
+                let there =
+                    Status::parse(&status, "", "").installed(&self.deb.name).map(|p| p.version.clone());
+                match there {
+                    Some(version) if compare_versions(&version, &self.deb.version).is_lt() => {
+                        State::of(bottom.clone(), None)?
+                    }
+                    _ => {
+                        self.skip(Step::Upgrade, "there is no older version");
+                        return Ok(());
+                    }
+                }
+            }
+        };
+        let judge = self.judge(Step::Upgrade);
+        let (run, layer) = self.dpkg(&old.stack, &["--install", &self.deb.inside])?;
+        self.findings.extend(judge.run(&run));
+        self.record_run(Step::Upgrade, &run);
+        if !run.success() {
+            return Ok(());
+        }
+        let upgraded = State::of(old.stack.on(&layer), Some(layer))?;
+        let (run, layer) = self.dpkg(&upgraded.stack, &["--force-depends", "--purge", &self.name()])?;
+        self.findings.extend(judge.run(&run));
+        if run.success() {
+            let purged = State::of(upgraded.stack.on(&layer), Some(layer))?;
+            self.findings.extend(judge.purged(ground, &purged, &[ground, &old, &upgraded, &purged])?);
+        }
+        Ok(())
+    }
+
+    /// For removals: there may be the same for another architecture.
+    fn name(&self) -> String {
+        qualified(&self.deb.name, &self.deb.architecture)
+    }
+
+    fn dpkg(&self, stack: &Stack, arguments: &[&str]) -> Result<(Run, Rc<Layer>)> {
+        let layer = Layer::new(self.room.scratch, stack)?;
+        let run = self.room.dpkg.run(stack, &layer, arguments)?;
+        log::debug!("dpkg {}: exit {}\n{}", arguments.join(" "), run.code, run.output);
+        Ok((run, Rc::new(layer)))
+    }
+
+    fn judge(&self, step: Step) -> Judge {
+        judge::Judge {
+            package: self.deb.name.clone(),
+            architecture: self.deb.architecture.clone(),
+            step,
+            audit: self.room.audit.clone(),
+            limit: self.room.dpkg.limit,
+        }
+    }
+
+    fn record_run(&mut self, step: Step, run: &Run) {
+        self.record(step, if run.success() { Outcome::Ok } else { Outcome::Failed }, run.seconds);
+    }
+
+    fn record(&mut self, step: Step, outcome: Outcome, seconds: f64) {
+        let seconds = (seconds * 1000.0).round() / 1000.0;
+        self.steps.push(StepReport { step, outcome, seconds, detail: None });
+    }
+
+    fn skip(&mut self, step: Step, why: &str) {
+        let detail = Some(why.to_owned());
+        self.steps.push(StepReport { step, outcome: Outcome::Skipped, seconds: 0.0, detail });
+    }
+}
+
+fn qualified(name: &str, architecture: &str) -> String {
+    match architecture {
+        "all" | "" => name.to_owned(),
+        _ => format!("{name}:{architecture}"),
+    }
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # What a package needs, installed beforehand
+//!
+//! apt is asked only when dpkg has said that something is missing, and remote package lists are fetched only, once for all
+//! packages, when it is not in local ones. What is needed is installed into a layer that all steps share, and all packages
+//! with the same needs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::layers::{Layer, Stack};
+use crate::apt::debs::LocalDeb;
+use crate::apt::{Action, Add, Event, Operation, Transaction, TransactionRequest, UpdateMode};
+use crate::error::{ChrootError, Result};
+
+/// Installs what packages need.
+pub(super) struct Resolver<'a> {
+    template: Stack,
+    scratch: PathBuf,
+    request: TransactionRequest,
+    /// Remote lists may be fetched when something is not found.
+    may_fetch: bool,
+    sink: Option<&'a mut dyn FnMut(Event<'_>)>,
+    transaction: Option<Transaction<'a>>,
+    /// By what is in them.
+    layers: BTreeMap<String, Rc<Layer>>,
+}
+
+/// A layer with what a package needs, or why there cannot be one.
+pub(super) type Needs = Result<Rc<Layer>, String>;
+
+impl<'a> Resolver<'a> {
+    pub fn new(
+        template: &Stack,
+        scratch: &Path,
+        mut request: TransactionRequest,
+        sink: &'a mut dyn FnMut(Event<'_>),
+    ) -> Self {
+        let may_fetch = request.update == UpdateMode::Auto;
+        if may_fetch {
+            request.update = UpdateMode::Local;
+        }
+        Self {
+            may_fetch,
+            template: template.clone(),
+            scratch: scratch.to_owned(),
+            request,
+            sink: Some(sink),
+            transaction: None,
+            layers: BTreeMap::new(),
+        }
+    }
+
+    /// Installs what a package needs besides the template. Fails when a repository cannot be reached.
+    pub fn needs(&mut self, deb: &LocalDeb) -> Result<Needs> {
+        let layer = Layer::new(&self.scratch, &self.template)?;
+        let root = self.template.root(&layer);
+        if let Some(sink) = self.sink.take() {
+            self.transaction = Some(Transaction::open(root.clone(), self.request.clone(), sink)?);
+        }
+        let Some(transaction) = &mut self.transaction else {
+            return Err(ChrootError::Internal("the package lists could not be read".to_owned()));
+        };
+        transaction.turn_to(root.clone(), vec![exactly(&deb.name, &deb.version)]);
+        let planned = match transaction.plan() {
+            Err(ChrootError::NotSolvable { .. }) if self.may_fetch && transaction.refresh_remote()? => {
+                transaction.plan()
+            }
+            other => other,
+        };
+        let plan = match possible(planned.and_then(|plan| plan.ensure_allowed().map(|()| plan)))? {
+            Ok(plan) => plan,
+            Err(why) => return Ok(Err(why)),
+        };
+        let needs: Vec<&Action> = plan
+            .actions
+            .iter()
+            .filter(|a| a.package != deb.name && a.operation != Operation::Remove)
+            .collect();
+        let key: String = needs
+            .iter()
+            .map(|a| format!("{}={} ", a.package, a.new_version.as_deref().unwrap_or_default()))
+            .collect();
+        if let Some(known) = self.layers.get(&key) {
+            return Ok(Ok(known.clone()));
+        }
+        let add = needs.iter().filter_map(|a| Some(exactly(&a.package, a.new_version.as_ref()?))).collect();
+        transaction.turn_to(root, add);
+        if let Err(why) = possible(install(transaction, self.may_fetch))? {
+            return Ok(Err(why));
+        }
+        let layer = Rc::new(layer);
+        self.layers.insert(key, layer.clone());
+        Ok(Ok(layer))
+    }
+}
+
+fn install(transaction: &mut Transaction<'_>, may_fetch: bool) -> Result<()> {
+    let plan = transaction.plan()?;
+    match transaction.apply(&plan) {
+        Err(ChrootError::ListsOutdated { .. }) if may_fetch && transaction.refresh_remote()? => {
+            let plan = transaction.plan()?;
+            transaction.apply(&plan)?;
+        }
+        other => drop(other?),
+    }
+    Ok(())
+}
+
+fn exactly(name: &str, version: &str) -> Add {
+    Add::Package { name: name.to_owned(), version: Some(version.to_owned()) }
+}
+
+/// What speaks against the package is a result, what speaks against the repositories an error.
+fn possible<T>(result: Result<T>) -> Result<Result<T, String>> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(
+            e @ (ChrootError::NotSolvable { .. }
+            | ChrootError::PolicyRefused { .. }
+            | ChrootError::PackageFailed { .. }),
+        ) => Ok(Err(e.to_string())),
+        Err(e) => Err(e),
+    }
+}
