@@ -28,6 +28,7 @@ mod suites;
 mod table;
 mod transaction;
 mod version;
+mod wanted;
 
 pub use apply::{Report, Times};
 pub use plan::{Action, AskedBy, Base, Kept, Mark, Operation, Origin, Plan};
