@@ -24,7 +24,7 @@ def test_add_from_repository_add_file_and_remove_in_one_run(shared, tmp, out):
     repository = support.make_repository(tmp + "/repo", [
         support.make_deb(tmp, "from-repo", Depends="dependency (>= 1)"), support.make_deb(tmp, "dependency", "2.0")])
     deb = support.make_deb(tmp, "local-deb", files={"usr/share/local-deb/file": "local"})
-    words = ["platform", "--repo", repository, "--add", "from-repo", "--add", deb, "--remove", "nano", "--output", out]
+    words = ["platform", "--repo", repository, "--add", "from-repo", "--add", deb, "--remove", "nano", "--no-reuse", "--output", out]
     before = support.files_of(shared.store)
     value = shared.json("install", *words)
     assert value["command"] == "install"

@@ -15,6 +15,14 @@ pub(crate) fn make_dirs(path: &Path) -> Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o755).create(path).doing("creating", path)
 }
 
+/// Makes a directory that only root enters, if it is not there.
+pub(crate) fn make_dir_for_root(path: &Path) -> Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(Error::io("creating", path, e)),
+        _ => Ok(()),
+    }
+}
+
 /// The names in a directory, none when it is not there.
 pub(crate) fn list_dir(dir: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(dir) {

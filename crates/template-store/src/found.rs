@@ -36,6 +36,8 @@ pub(crate) struct Found {
     pub refs: Vec<PathBuf>,
     /// Trees that go.
     pub trees: Vec<PathBuf>,
+    /// Results of transactions that go.
+    pub results: Vec<PathBuf>,
 }
 
 impl Found {
@@ -109,6 +111,11 @@ impl Found {
             .flat_map(|component| component.parts())
             .map(|(part, tree)| store.tree_dir(part, tree))
             .collect();
+        let templates: Vec<Digest> = out.kept.iter().map(|kept| kept.template.record.digest).collect();
+        for (dir, lock) in store.idle_results(&templates)? {
+            out.results.push(dir);
+            out.locks.push(lock);
+        }
         let trees = store.path().join("trees");
         let all = list_dir(&trees)?.into_iter().map(|name| trees.join(name));
         out.trees = all.filter(|tree| !needed.contains(tree)).collect();

@@ -89,6 +89,8 @@ pub struct Collected {
     pub forgotten: Vec<PathBuf>,
     /// Trees that went.
     pub trees: u64,
+    /// Results of transactions that went.
+    pub results: u64,
     /// Objects that went.
     pub objects: u64,
     /// Things that processes left that were killed.
@@ -102,7 +104,7 @@ impl Collected {
     pub fn is_nothing(&self) -> bool {
         self.removed.is_empty()
             && self.forgotten.is_empty()
-            && (self.trees, self.objects, self.leftovers) == (0, 0, 0)
+            && (self.trees, self.results, self.objects, self.leftovers) == (0, 0, 0, 0)
     }
 }
 
@@ -117,6 +119,7 @@ pub fn gc(store: &Store, options: &GcOptions, progress: &dyn Progress) -> Result
         kept: std::mem::take(&mut found.kept),
         forgotten: roots.iter().filter(|root| !root.alive).map(|root| root.file.clone()).collect(),
         trees: found.trees.len() as u64,
+        results: found.results.len() as u64,
         leftovers: found.leftovers,
         ..Collected::default()
     };
@@ -148,7 +151,8 @@ fn set_aside(store: &Store, found: Found, freed: &mut Freed) -> Result<Scratch> 
             let _ = fs::remove_dir(dir);
         }
     }
-    for (dir, paths) in [("templates", &found.templates), ("trees", &found.trees)] {
+    let moved = [("templates", &found.templates), ("results", &found.results), ("trees", &found.trees)];
+    for (dir, paths) in moved.into_iter().filter(|(_, paths)| !paths.is_empty()) {
         for (number, path) in paths.iter().enumerate() {
             let to = aside.path().join(format!("{dir}-{number}"));
             fs::rename(path, &to).doing("setting aside", path)?;
@@ -208,7 +212,7 @@ fn estimate(
     progress: &dyn Progress,
 ) -> Result<()> {
     progress.begin("counting", 0);
-    for path in found.files.iter().chain(&found.templates).chain(&found.trees) {
+    for path in found.files.iter().chain(&found.templates).chain(&found.results).chain(&found.trees) {
         freed.tree(path)?;
         progress.advance(0)?;
     }

@@ -13,6 +13,7 @@
 //! trees/<digest>/             a tree: toc (its table of contents), root/ (itself, never written again), and
 //!                             shared/ (a copy for checkouts that have their files in common)
 //! objects/<xx>/<key>          every file of all trees, hard linked into them
+//! results/<key>/              what a transaction has written over a tree, to be reused: upper/ and record.json
 //! tmp/                        what is being made, each with a lock that its maker holds
 //! ```
 //!
@@ -35,6 +36,7 @@ mod gc;
 mod import;
 mod lock;
 mod node;
+mod results;
 mod roots;
 mod scratch;
 mod share;
@@ -46,6 +48,7 @@ pub use find::{Record, RecordedAncestor, Stored};
 pub use gc::{Collected, GcOptions, Judged, Why, gc};
 pub use import::{Imported, import};
 pub use node::copy_metadata;
+pub use results::{Kept, UNUSED_DAYS, set_result_aside};
 pub use scratch::Scratch;
 pub use share::checkout_shared;
 pub use store::{Store, require_root};

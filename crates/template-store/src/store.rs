@@ -20,12 +20,13 @@ use crate::scratch;
 const FORMAT: &str = "isar-template store 0\n";
 
 /// What a store consists of, and who may enter it: trees hold files of all users, and setuid ones.
-const DIRECTORIES: [(&str, u32); 6] = [
+const DIRECTORIES: [(&str, u32); 7] = [
     ("templates", 0o755),
     ("refs", 0o755),
     ("roots", 0o755),
     ("trees", 0o700),
     ("objects", 0o700),
+    ("results", 0o700),
     ("tmp", 0o700),
 ];
 

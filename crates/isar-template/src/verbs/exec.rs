@@ -2,7 +2,7 @@
 // Copyright (c) The isar-template authors
 //! # exec: a command in a throw-away instance
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
@@ -83,7 +83,12 @@ pub fn resolve_binds(binds: &[Bind]) -> Result<Vec<Bind>> {
 
 /// A root over pristine trees that vanishes with the scratch directory.
 pub fn overlay(scratch: &template_store::Scratch, lowers: Vec<PathBuf>) -> Result<Root> {
-    let (upper, work) = (scratch.path().join("upper"), scratch.path().join("work"));
+    overlay_in(scratch.path(), lowers)
+}
+
+/// The same, below a directory.
+pub fn overlay_in(dir: &Path, lowers: Vec<PathBuf>) -> Result<Root> {
+    let (upper, work) = (dir.join("upper"), dir.join("work"));
     for dir in [&upper, &work] {
         std::fs::create_dir(dir).map_err(|e| Error::io("creating", dir, e))?;
     }

@@ -18,7 +18,8 @@ use crate::progress::Progress;
 ///
 /// Kept are templates that a name and version mean (of each name the newest N with --keep), those that a root keeps (see
 /// import --gc-root), and those that are in use at this moment. What they share with others stays as it is. Also removed
-/// is what processes have left that were killed. Needs root; waits until no import runs.
+/// are results of install that nobody has used for 30 days, or whose template is gone, and what processes have left
+/// that were killed. Needs root; waits until no import runs.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -51,6 +52,7 @@ pub fn run(cli: &Cli, opts: &GcOpts) -> Result<u8> {
         "kept": done.kept.iter().map(kept).collect::<Vec<_>>(),
         "forgottenRoots": forgotten,
         "trees": done.trees,
+        "results": done.results,
         "objects": done.objects,
         "leftovers": done.leftovers,
         "bytesFreed": done.bytes_freed,
@@ -83,8 +85,9 @@ pub fn run(cli: &Cli, opts: &GcOpts) -> Result<u8> {
         }
         let _ = writeln!(
             out,
-            "{would} {} template(s), {} tree(s), {} object(s), {} leftover(s); {} {is}",
+            "{would} {} template(s), {} result(s), {} tree(s), {} object(s), {} leftover(s); {} {is}",
             done.removed.len(),
+            done.results,
             done.trees,
             done.objects,
             done.leftovers,

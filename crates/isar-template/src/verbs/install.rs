@@ -21,6 +21,7 @@ use template_chroot::apt::{Plan, Transaction};
 use template_chroot::overlay::Merged;
 use template_chroot::{ChrootError, Leftover};
 
+use super::reuse;
 use super::transaction::{Change, Instance, announce, show_events};
 use crate::cli::Cli;
 use crate::progress::Progress;
@@ -34,6 +35,9 @@ use crate::{output, provenance};
 ///
 /// With --plan, what a plan that was saved says is done, if it still is what would happen: the same template, the same
 /// package files and repositories, the same candidates. Else it is refused, and what differs is told.
+///
+/// The result is kept in the store. The same plan on the same template starts from it the next time, unless --no-reuse is
+/// given; gc removes results that nobody uses.
 ///
 /// With --root, the transaction happens in a raw checkout that the caller owns (as bitbake does), and is not
 /// finished; when it fails, that tree is to be thrown away.
@@ -53,6 +57,9 @@ pub struct InstallOpts {
     /// Where the product goes: a directory, or a tar when the name ends in .tar, .tar.zst or .tar.gz
     #[arg(long, value_name = "DIR|FILE.tar[.zst|.gz]", group = "where")]
     output: Option<PathBuf>,
+    /// Do it anew, also when the store has the result of the same plan on the same template
+    #[arg(long)]
+    no_reuse: bool,
     /// A raw checkout of the template to work in
     #[arg(long, value_name = "DIR", group = "where")]
     root: Option<PathBuf>,
@@ -96,12 +103,24 @@ pub fn run(cli: &Cli, opts: &InstallOpts) -> Result<u8> {
     }
     let saved = opts.plan.as_deref().map(Plan::read).transpose()?;
     let from = saved.as_ref().map(|(_, template, request)| (template, request));
-    let instance = opts.change.open(cli, opts.root.as_deref(), true, from, &progress)?;
+    let mut instance = opts.change.open(cli, opts.root.as_deref(), true, from, &progress)?;
     let mut show = show_events(cli, &progress);
     let mut transaction = Transaction::open(instance.root.clone(), instance.request.clone(), &mut show)?;
     let mut plan = resolve(&mut transaction, saved.as_ref().map(|(plan, ..)| plan))?;
     announce(cli, &progress, &plan);
-    let report = match transaction.apply(&plan) {
+    let key = |instance: &Instance, plan: &Plan| match opts.no_reuse {
+        true => None,
+        false => reuse::key(instance, plan),
+    };
+    let kept = match key(&instance, &plan) {
+        Some(key) => reuse::find(&mut instance, &mut transaction, &plan, &key)?,
+        None => None,
+    };
+    let applied = match kept {
+        Some(report) => Ok(report),
+        None => transaction.apply(&plan),
+    };
+    let report = match applied {
         // nothing was installed yet
         Err(outdated @ ChrootError::ListsOutdated { .. }) => {
             log::warn!("{outdated}");
@@ -115,6 +134,9 @@ pub fn run(cli: &Cli, opts: &InstallOpts) -> Result<u8> {
         other => other?,
     };
     drop(transaction);
+    if let (Some(key), false) = (key(&instance, &plan), report.reused) {
+        reuse::keep(&mut instance, &report, &key)?;
+    }
     let plan = instance.describe(plan)?;
     if let (Some(output), Some(form)) = (&opts.output, &form) {
         write_product(&instance, output, form, &progress)
@@ -204,9 +226,10 @@ fn print(
                 report.packages
             );
         } else {
+            let reused = if report.reused { ", from a result of the store" } else { "" };
             let _ = writeln!(
                 out,
-                "{} changes on {what}; {} packages at {place}",
+                "{} changes on {what}{reused}; {} packages at {place}",
                 report.actions.len(),
                 report.packages
             );

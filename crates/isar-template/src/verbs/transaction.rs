@@ -15,7 +15,7 @@ use template_chroot::apt::{
     Add, Event, Plan, PlannedFor, SavedRequest, SelfBuilt, TransactionRequest, UpdateMode, render_table,
 };
 use template_chroot::{Bind, Root};
-use template_store::{Scratch, Stored};
+use template_store::{Kept, Scratch, Store, Stored};
 
 use super::exec::{overlay, resolve_binds};
 use crate::cli::{Cli, Trust};
@@ -69,8 +69,12 @@ pub struct Instance {
     pub root: Root,
     /// The request.
     pub request: TransactionRequest,
+    /// What the root lies over, when that is a result of the store.
+    pub _result: Option<Kept>,
+    /// The store that the template is in.
+    pub store: Store,
     /// Holds what the root writes, unless it is a tree of the caller.
-    _scratch: Scratch,
+    pub scratch: Scratch,
 }
 
 impl Instance {
@@ -158,7 +162,7 @@ impl Change {
             Some((_, saved)) => saved.put_into(&mut request)?,
             None => request.check()?,
         }
-        Ok(Instance { stored, root, request, _scratch: scratch })
+        Ok(Instance { stored, root, request, _result: None, store, scratch })
     }
 }
 

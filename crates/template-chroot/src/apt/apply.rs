@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::lists::FETCHING;
 use super::plan::{Action, Mark, Operation, Plan};
-use super::resolve::Wanted;
 use super::simulate::{Progress, Uri, failed_packages, reasons};
 use super::status::Status;
 use super::transaction::{Event, Heard, Transaction};
+use super::wanted::Wanted;
 use crate::error::{ChrootError, Result};
 use crate::leftovers::{self, Leftover};
-use crate::sandbox::STATUS_FD;
+use crate::sandbox::{Root, STATUS_FD};
 
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,9 @@ pub struct Report {
     pub actions: Vec<Action>,
     /// Changes of what counts as asked for.
     pub marks: Vec<Mark>,
+    /// It was done before: nothing was installed this time.
+    #[serde(default)]
+    pub reused: bool,
     /// In bytes.
     pub downloaded: u64,
     /// What removed packages have left.
@@ -105,12 +108,33 @@ impl Transaction<'_> {
             nothing_to_do: plan.nothing_to_do,
             actions: plan.actions.clone(),
             marks: plan.marks.clone(),
+            reused: false,
             downloaded,
             leftovers,
             packages: status.packages.iter().filter(|p| p.installed()).count(),
             state_digest: status.digest(),
             seconds,
         })
+    }
+
+    /// Takes a tree in place of doing what was planned, if it is what came of that before; else nothing.
+    pub fn take_result(&mut self, root: Root, plan: &Plan, report: &Report) -> Result<Option<Report>> {
+        plan.ensure_allowed()?;
+        (self.sink)(Event::Step("checking the result that is there"));
+        let begin = Instant::now();
+        let before = std::mem::replace(&mut self.root, root);
+        let status = self.read_status();
+        if !status.as_ref().is_ok_and(|(status, _)| status.digest() == report.state_digest)
+            || report.plan_digest != plan.digest
+        {
+            self.root = before;
+            return Ok(None);
+        }
+        let verify = begin.elapsed().as_secs_f64();
+        let seconds = Times { refresh: self.refresh_time.as_secs_f64(), verify, ..Times::default() };
+        // who asked, and where it is from, is of this time
+        let actions = plan.actions.clone();
+        Ok(Some(Report { reused: true, downloaded: 0, actions, seconds, ..report.clone() }))
     }
 
     /// Makes sure that the plan is what would be planned now; returns what there is to fetch.

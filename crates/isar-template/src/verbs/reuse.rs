@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # Results that are there already
+//!
+//! The same plan on the same template has the same result. It is kept in the store, as what the transaction has written,
+//! and who asks for it again gets it without dpkg being run. What comes after the transaction (finishing the system,
+//! the mark of its origin) is done anew each time, above the result.
+
+use anyhow::Result;
+use template_bundle::Digest;
+use template_bundle::error::IoContext;
+use template_chroot::Root;
+use template_chroot::apt::{Plan, Report, Transaction};
+
+use super::exec::overlay_in;
+use super::transaction::Instance;
+
+/// To be raised when a transaction does something else than before with the same plan.
+const RESULT_VERSION: u32 = 1;
+
+/// What the result of a plan is kept under; none where it does not decide over all of the result.
+pub fn key(instance: &Instance, plan: &Plan) -> Option<Digest> {
+    // folders that package scripts can see
+    let seen = !instance.request.binds.is_empty();
+    let vague = plan.actions.iter().any(|a| a.new_version.is_some() && a.sha256.is_none());
+    if plan.nothing_to_do || seen || vague || !matches!(instance.root, Root::Overlay { .. }) {
+        return None;
+    }
+    // scripts are told the time of a reproducible build
+    let epoch = std::env::var("SOURCE_DATE_EPOCH").unwrap_or_default();
+    let parts = [
+        format!("result {RESULT_VERSION}"),
+        format!("helper {}", env!("CARGO_PKG_VERSION")),
+        format!("template {}", instance.stored.record.digest),
+        format!("plan {}", plan.digest),
+        format!("epoch {epoch}"),
+    ];
+    Some(Digest::of(parts.join("\n").as_bytes()))
+}
+
+/// Continues from the result of that key, if the store has one that still is what it was.
+pub fn find(
+    instance: &mut Instance,
+    transaction: &mut Transaction<'_>,
+    plan: &Plan,
+    key: &Digest,
+) -> Result<Option<Report>> {
+    let Some(kept) = instance.store.find_result(key)? else { return Ok(None) };
+    let report = serde_json::from_value::<Report>(kept.details().clone());
+    let root = instance.above(kept.upper())?;
+    let report = match report {
+        Ok(report) => transaction.take_result(root.clone(), plan, &report)?,
+        Err(_) => None,
+    };
+    let Some(report) = report else {
+        log::warn!("a result in the store is not what its record says: it is removed, and made again");
+        instance.store.forget_result(kept, &instance.scratch)?;
+        return Ok(None);
+    };
+    instance.root = root;
+    instance._result = Some(kept);
+    Ok(Some(report))
+}
+
+/// Keeps what the transaction has written, and continues above it. That it cannot be kept is no failure.
+pub fn keep(instance: &mut Instance, report: &Report, key: &Digest) -> Result<()> {
+    let Root::Overlay { upper, .. } = &instance.root else { return Ok(()) };
+    let aside = template_store::set_result_aside(&instance.scratch, upper)?;
+    let kept = serde_json::to_value(report).map_err(anyhow::Error::from).and_then(|details| {
+        let template = &instance.stored.record.digest;
+        Ok(instance.store.keep_result(key, template, &instance.scratch, details)?)
+    });
+    let upper = match kept {
+        Ok(Some(kept)) => {
+            let upper = kept.upper();
+            instance._result = Some(kept);
+            upper
+        }
+        Ok(None) => aside,
+        Err(e) => {
+            log::warn!("the result is not kept for the next time: {e:#}");
+            aside
+        }
+    };
+    instance.root = instance.above(upper)?;
+    Ok(())
+}
+
+impl Instance {
+    /// An instance over a result, which lies over the template.
+    fn above(&self, result: std::path::PathBuf) -> Result<Root> {
+        let Root::Overlay { lowers, .. } = &self.root else { return Ok(self.root.clone()) };
+        let within = self.scratch.path();
+        let dir = tempfile::Builder::new().prefix("above-").tempdir_in(within).doing("creating", within)?;
+        overlay_in(&dir.keep(), [vec![result], lowers.clone()].concat())
+    }
+}

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # Results that are kept
+//!
+//! What a transaction has written over a tree, the upper directory of an overlay, under a key of all that decides over it.
+//! Who asks for the same again lays it between the tree and a new upper directory, instead of doing it again. A result
+//! is complete when it has its name: it is made aside, synced and renamed. It goes with its template, or when nobody has
+//! used it for a while.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use template_bundle::error::IoContext;
+use template_bundle::{Digest, Error, Kind, Result};
+
+use crate::files::{list_dir, make_dir_for_root, sync_dir, sync_filesystem};
+use crate::lock::{Lock, Mode};
+use crate::scratch::Scratch;
+use crate::store::Store;
+
+/// The version of the record, and with it of what the results are like.
+const VERSION: u32 = 1;
+const RECORD: &str = "record.json";
+const UPPER: &str = "upper";
+/// In the scratch directory of who makes it.
+const ASIDE: &str = "result";
+
+/// How long a result is kept that nobody uses.
+pub const UNUSED_DAYS: u64 = 30;
+
+/// What is noted about a result.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Record {
+    version: u32,
+    /// The template that it is over.
+    template: Digest,
+    /// Whatever the maker wants to know of it.
+    details: serde_json::Value,
+}
+
+/// A result that is held: gc keeps away from it.
+#[derive(Debug)]
+pub struct Kept {
+    dir: PathBuf,
+    details: serde_json::Value,
+    _in_use: Lock,
+}
+
+impl Kept {
+    /// To be laid over the tree; never to be written to.
+    pub fn upper(&self) -> PathBuf {
+        self.dir.join(UPPER)
+    }
+
+    /// What its maker noted.
+    pub fn details(&self) -> &serde_json::Value {
+        &self.details
+    }
+}
+
+/// Moves what a transaction has written to where it becomes a result, and returns its place.
+pub fn set_result_aside(scratch: &Scratch, upper: &Path) -> Result<PathBuf> {
+    let aside = scratch.path().join(ASIDE);
+    fs::create_dir(&aside).doing("creating", &aside)?;
+    let to = aside.join(UPPER);
+    fs::rename(upper, &to).doing("setting aside", upper)?;
+    Ok(to)
+}
+
+impl Store {
+    fn results(&self) -> PathBuf {
+        self.path().join("results")
+    }
+
+    fn result_lock(&self, key: &Digest) -> PathBuf {
+        self.tmp().join(format!("result-{}.lock", key.hex()))
+    }
+
+    /// The result of that key, if there is one. It counts as used.
+    pub fn find_result(&self, key: &Digest) -> Result<Option<Kept>> {
+        let dir = self.results().join(key.hex());
+        if !dir.exists() {
+            return Ok(None);
+        }
+        let in_use = Lock::wait(&self.result_lock(key), Mode::Shared, &mut || Ok(()))?;
+        let Some(record) = read_record(&dir) else { return Ok(None) };
+        let path = dir.join(RECORD);
+        File::open(&path)
+            .and_then(|f| f.set_modified(SystemTime::now()))
+            .doing("noting the use of", &path)?;
+        Ok(Some(Kept { dir, details: record.details, _in_use: in_use }))
+    }
+
+    /// Gives a result that was set aside its name. When somebody else was faster, theirs is as good.
+    pub fn keep_result(
+        &self,
+        key: &Digest,
+        template: &Digest,
+        scratch: &Scratch,
+        details: serde_json::Value,
+    ) -> Result<Option<Kept>> {
+        let aside = scratch.path().join(ASIDE);
+        let record = Record { version: VERSION, template: *template, details };
+        let json = serde_json::to_vec(&record).map_err(|e| Error::new(Kind::Internal, e.to_string()))?;
+        let path = aside.join(RECORD);
+        fs::write(&path, json).doing("writing", &path)?;
+        sync_filesystem(&aside)?;
+        let (results, dir) = (self.results(), self.results().join(key.hex()));
+        make_dir_for_root(&results)?;
+        match fs::rename(&aside, &dir) {
+            Err(e) if matches!(e.raw_os_error(), Some(nix::libc::ENOTEMPTY | nix::libc::EEXIST)) => {
+                if read_record(&dir).is_none() {
+                    let to = scratch.path().join("broken");
+                    fs::rename(&dir, &to).doing("setting aside", &dir)?;
+                    fs::rename(&aside, &dir).doing("naming result", &dir)?;
+                }
+            }
+            other => other.doing("naming result", &dir)?,
+        }
+        sync_dir(&results)?;
+        self.find_result(key)
+    }
+
+    /// Removes a result that turned out not to be what its record says.
+    pub fn forget_result(&self, kept: Kept, scratch: &Scratch) -> Result<()> {
+        let to = scratch.path().join("forgotten");
+        match fs::rename(&kept.dir, &to) {
+            // somebody else has done so
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.doing("setting aside", &kept.dir),
+        }
+    }
+
+    /// Results that can go: they are over none of these templates, or nobody has used them for long. With the locks
+    /// that keep everybody from beginning to use them.
+    pub(crate) fn idle_results(&self, templates: &[Digest]) -> Result<Vec<(PathBuf, Lock)>> {
+        let mut out = Vec::new();
+        for name in list_dir(&self.results())? {
+            let dir = self.results().join(&name);
+            let Ok(key) = format!("sha256:{name}").parse::<Digest>() else {
+                log::warn!("'{}' is nothing that belongs into the store", dir.display());
+                continue;
+            };
+            let needed = read_record(&dir).is_some_and(|record| templates.contains(&record.template));
+            if needed && !is_old(&dir) {
+                continue;
+            }
+            if let Some(lock) = Lock::attempt(&self.result_lock(&key), Mode::Exclusive)? {
+                out.push((dir, lock));
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// None for one that is not complete, or of another version.
+fn read_record(dir: &Path) -> Option<Record> {
+    let record: Record = serde_json::from_slice(&fs::read(dir.join(RECORD)).ok()?).ok()?;
+    (record.version == VERSION && dir.join(UPPER).is_dir()).then_some(record)
+}
+
+fn is_old(dir: &Path) -> bool {
+    let used = fs::metadata(dir.join(RECORD)).and_then(|meta| meta.modified());
+    let age = used.ok().and_then(|used| SystemTime::now().duration_since(used).ok());
+    age.is_some_and(|age| age > Duration::from_secs(UNUSED_DAYS * 24 * 60 * 60))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without root: what it takes of a store.
+    fn store(dir: &Path) -> Store {
+        fs::create_dir(dir.join("tmp")).unwrap();
+        fs::write(dir.join("format"), "isar-template store 0\n").unwrap();
+        Store::open(dir).unwrap()
+    }
+
+    fn keep(store: &Store, key: &Digest, template: &Digest) -> Kept {
+        let scratch = store.scratch().unwrap();
+        let upper = scratch.path().join("upper");
+        fs::create_dir(&upper).unwrap();
+        fs::write(upper.join("file"), "x").unwrap();
+        set_result_aside(&scratch, &upper).unwrap();
+        store.keep_result(key, template, &scratch, serde_json::json!({"a": 1})).unwrap().unwrap()
+    }
+
+    #[test]
+    fn results_are_found_again_and_go_with_their_template() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path());
+        let (key, template) = (Digest::of(b"key"), Digest::of(b"template"));
+        assert!(store.find_result(&key).unwrap().is_none());
+        let kept = keep(&store, &key, &template);
+        assert!(kept.upper().join("file").exists() && kept.details()["a"] == 1);
+        // one that is made twice is kept once
+        drop(keep(&store, &key, &template));
+        assert!(store.idle_results(&[template]).unwrap().is_empty());
+        assert!(store.idle_results(&[]).unwrap().is_empty(), "it is in use");
+        drop(kept);
+        assert_eq!(store.idle_results(&[]).unwrap().len(), 1);
+        // not used for long
+        let record = File::open(store.results().join(key.hex()).join(RECORD)).unwrap();
+        record.set_modified(SystemTime::now() - Duration::from_secs((UNUSED_DAYS + 1) * 86_400)).unwrap();
+        assert_eq!(store.idle_results(&[template]).unwrap().len(), 1);
+        assert!(store.find_result(&key).unwrap().is_some());
+        assert!(store.idle_results(&[template]).unwrap().is_empty(), "it was used just now");
+    }
+
+    #[test]
+    fn what_is_not_complete_is_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path());
+        let (key, template) = (Digest::of(b"key"), Digest::of(b"template"));
+        drop(keep(&store, &key, &template));
+        fs::write(store.results().join(key.hex()).join(RECORD), "{").unwrap();
+        assert!(store.find_result(&key).unwrap().is_none());
+        assert_eq!(store.idle_results(&[template]).unwrap().len(), 1);
+        // and gives way to one that is
+        drop(keep(&store, &key, &template));
+        assert!(store.find_result(&key).unwrap().is_some());
+    }
+}
