@@ -311,7 +311,12 @@ impl QaReport {
 /// What is wrong is said once, where it is seen first.
 pub(super) fn said_once(findings: Vec<Finding>) -> Vec<Finding> {
     let mut said = BTreeSet::new();
-    let key = |f: &Finding| (f.kind, f.package.clone(), f.path.clone().ok_or_else(|| f.detail.clone()));
+    // of what is left, the path says all; of one file, several things can be said
+    let detail = |f: &Finding| match (f.kind, &f.path) {
+        (Kind::FileLeft, Some(_)) => String::new(),
+        _ => f.detail.clone(),
+    };
+    let key = |f: &Finding| (f.kind, f.package.clone(), f.path.clone(), detail(f));
     findings.into_iter().filter(|f| said.insert(key(f))).collect()
 }
 
@@ -339,5 +344,10 @@ mod tests {
         assert!(!allowed.counts(Severity::Info));
         let again = Finding { step: Step::Upgrade, ..finding.clone() };
         assert_eq!(said_once(vec![finding.clone(), again]), [finding]);
+        let changed =
+            |detail: &str| Finding::new(Kind::ForeignFileChanged, "p", Step::Purge, detail).at("/etc/passwd");
+        assert_eq!(said_once(vec![changed("user 'a'"), changed("user 'b'"), changed("user 'a'")]).len(), 2);
+        let left = |detail: &str| Finding::new(Kind::FileLeft, "p", Step::Purge, detail).at("/opt/p");
+        assert_eq!(said_once(vec![left("with 1 entry"), left("with 2 entries")]).len(), 1);
     }
 }
