@@ -39,6 +39,7 @@ def consume(program, tmp_path):
         "TEMPLATE_ALLOWED_SIGNERS": str(signers),
         "TEMPLATE_IDENTITY": "platform@example.org",
         "TEMPLATE_ANCHOR": "strict",
+        "TEMPLATE_QA": "off",
         "TEMPLATE_HELPER": program,
         "TEMPLATE_STORE_DIR": "/store",
     }
@@ -106,6 +107,7 @@ def test_produce_errors(store, produce, change, message):
         ({"TEMPLATE_ALLOWED_SIGNERS": "/no/file"}, "TEMPLATE_ALLOWED_SIGNERS is not a file"),
         ({"TEMPLATE_IDENTITY": ""}, "needs TEMPLATE_IDENTITY"),
         ({"TEMPLATE_KEEP": "maybe"}, "TEMPLATE_KEEP is neither '0' nor '1': 'maybe'"),
+        ({"TEMPLATE_QA": "yes"}, "TEMPLATE_QA has the unknown value 'yes', known are: off, warn, error"),
         ({"TEMPLATE_REVOKED_KEYS": "/no/file"}, "TEMPLATE_REVOKED_KEYS is not a file"),
         ({"TEMPLATE_DIGEST": "sha256:12"}, "TEMPLATE_DIGEST is not 'sha256:' and 64 hex digits"),
     ],

@@ -123,10 +123,11 @@ def version(d):
     return done.stdout.strip()
 
 
-def run(d, verb, *arguments, progress=None, privileged=True):
+def run(d, verb, *arguments, progress=None, privileged=True, found=0):
     """Run a verb of the helper, as root or as who builds, and return its JSON result.
 
-    What it reports goes to the task's log; `progress` is called with each percentage.
+    What it reports goes to the task's log; `progress` is called with each percentage. `found` is an exit code that
+    is a result as well.
     """
     start = run_privileged if privileged else run_plain
     argv = [
@@ -153,7 +154,7 @@ def run(d, verb, *arguments, progress=None, privileged=True):
                 last = line or last
         status = process.wait()
         output.seek(0)
-        return parse_result(verb, status, output.read(), last)
+        return parse_result(verb, 0 if status == found else status, output.read(), last)
 
 
 def parse_result(verb, status, output, last=""):

@@ -20,6 +20,7 @@ COMPONENTS = (
     "isar-apt",
     "sstate",
 )
+QA = ("off", "warn", "error")
 BOOLEANS = (None, "", "0", "1")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 # as the helper has it: both become file names, the version an OCI tag as well
@@ -36,6 +37,7 @@ EXAMPLES = {
     "TEMPLATE_ALLOWED_SIGNERS": "/path/to/allowed_signers",
     "TEMPLATE_IDENTITY": "platform@example.org",
     "TEMPLATE_REVOKED_KEYS": "/path/to/revoked_keys",
+    "TEMPLATE_QA_ALLOW": "/path/to/qa-allow.txt",
     "TEMPLATE_SIGNING_KEY": "/path/to/key",
     "TEMPLATE_STORE_DIR": "${TOPDIR}/template-store",
 }
@@ -151,6 +153,16 @@ def check_image(d, configured):
     check(d)
 
 
+def check_qa(d):
+    """Raise SettingsError for a configuration or a recipe whose packages are to be tried in an unknown way."""
+    if d.getVar("TEMPLATE_QA") not in QA:
+        raise SettingsError(
+            f"TEMPLATE_QA has the unknown value '{d.getVar('TEMPLATE_QA')}', known are: {', '.join(QA)}"
+        )
+    if d.getVar("TEMPLATE_QA") != "off" and d.getVar("TEMPLATE_QA_ALLOW"):
+        _check_file(d, "TEMPLATE_QA_ALLOW")
+
+
 def check_release(d):
     """Raise SettingsError when what an image is to be published as is no name, or no version."""
     name, version = d.getVar("TEMPLATE_NAME") or "", d.getVar("TEMPLATE_VERSION") or ""
@@ -215,6 +227,7 @@ def _check_consume(d):
             f"TEMPLATE_ANCHOR has the unknown value '{d.getVar('TEMPLATE_ANCHOR')}', "
             f"known are: {', '.join(anchor_check.MODES)}"
         )
+    check_qa(d)
     digest = d.getVar("TEMPLATE_DIGEST")
     if digest and not DIGEST.fullmatch(digest):
         raise SettingsError(f"TEMPLATE_DIGEST is not 'sha256:' and 64 hex digits: '{digest}'")
