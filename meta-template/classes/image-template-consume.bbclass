@@ -36,7 +36,8 @@ def template_take_over(d):
 
     # bitbake does not see rootfs_prepare and python modules in what Isar declares
     d.appendVarFlag('do_rootfs_install', 'vardeps', ' rootfs_prepare ROOTFS_PACKAGES TEMPLATE_PIN TEMPLATE_KEEP'
-                    ' TEMPLATE_REMOVE TEMPLATE_ALLOW_UPGRADE TEMPLATE_ALLOW_SUITE')
+                    ' TEMPLATE_REMOVE TEMPLATE_ALLOW_UPGRADE TEMPLATE_ALLOW_SUITE'
+                    ' TEMPLATE_ALLOW_ORPHANED_MODULES')
     d.appendVarFlag('do_rootfs_install', 'file-checksums', ' ${TEMPLATE_LIB}')
     bb.build.addtask('do_template_rootfs', 'do_rootfs_install', None, d)
 

@@ -24,6 +24,8 @@ REMOVE = "name it too, with --remove {}, or give --auto-remove"
         ),
         (["name them too, with --remove a --remove b, or give --auto-remove", "use another, or allow it with --allow-suite sid"],
          ['if that is wanted, add: TEMPLATE_ALLOW_SUITE += "sid"', 'if that is wanted, add: TEMPLATE_REMOVE += "a b"']),
+        (["remove the modules too, with --remove foo (or a newer one), or allow it with --allow-orphaned-modules linux-x"],
+         ['if that is wanted, add: TEMPLATE_ALLOW_ORPHANED_MODULES += "linux-x"', 'if that is wanted, add: TEMPLATE_REMOVE += "foo"']),
         (["make a new template", UPGRADE.format("a"), "make a new template"],
          ['if that is wanted, add: TEMPLATE_ALLOW_UPGRADE += "a"', "make a new template"]),
     ],

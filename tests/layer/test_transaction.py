@@ -83,6 +83,7 @@ def test_a_self_built_package_that_goes_is_not_replaced():
 def test_allowed_upgrades_are_passed_on():
     assert "--allow-upgrade libc6" in arguments(product(allow_upgrade="libc6"))
     assert "--allow-suite sid" in arguments(product()._replace(allow_suite=["sid"]))
+    assert "--allow-orphaned-modules linux-x" in arguments(product()._replace(allow_orphaned_modules=["linux-x"]))
 
 
 def test_a_package_that_the_template_built_but_did_not_install_is_no_upgrade():

@@ -16,6 +16,7 @@
 
 pub mod apt;
 mod error;
+mod impact;
 mod leftovers;
 pub mod overlay;
 pub mod qa;
@@ -24,5 +25,6 @@ pub mod system;
 pub mod watch;
 
 pub use error::{ChrootError, Refusal, Result};
+pub use impact::{Affected, Compatible, OrphanedModule, Rebuild};
 pub use leftovers::{Leftover, LeftoverKind};
 pub use sandbox::{Bind, Exit, Root, Sandbox, sandbox_entry};

@@ -226,6 +226,7 @@ def install(d, root, progress=None):
         keep=d.getVar("TEMPLATE_KEEP") == "1",
         allow_upgrade=(d.getVar("TEMPLATE_ALLOW_UPGRADE") or "").split(),
         allow_suite=(d.getVar("TEMPLATE_ALLOW_SUITE") or "").split(),
+        allow_orphaned_modules=(d.getVar("TEMPLATE_ALLOW_ORPHANED_MODULES") or "").split(),
     )
     purging = locales.PURGE in (d.getVar("ROOTFS_INSTALL_COMMAND") or "").split()
     if purging:

@@ -5,6 +5,7 @@
 import re
 
 VARIABLES = {
+    "--allow-orphaned-modules": "TEMPLATE_ALLOW_ORPHANED_MODULES",
     "--allow-suite": "TEMPLATE_ALLOW_SUITE",
     "--allow-upgrade": "TEMPLATE_ALLOW_UPGRADE",
     "--allowed-signers": "TEMPLATE_ALLOWED_SIGNERS",
@@ -15,7 +16,7 @@ VARIABLES = {
     "--store": "TEMPLATE_STORE_DIR",
 }
 # options that name packages or suites, and the lists that hold these
-LISTS = ("--allow-suite", "--allow-upgrade", "--remove")
+LISTS = ("--allow-orphaned-modules", "--allow-suite", "--allow-upgrade", "--remove")
 OPTION = re.compile(r"--[a-z][a-z-]+")
 
 NOT_SOLVABLE = (

@@ -6,7 +6,7 @@ import os
 import re
 from collections import namedtuple
 
-Product = namedtuple("Product", "packages remove keep allow_upgrade allow_suite", defaults=[()])
+Product = namedtuple("Product", "packages remove keep allow_upgrade allow_suite allow_orphaned_modules", defaults=[(), ()])
 Transaction = namedtuple("Transaction", "arguments notes")
 Replacement = namedtuple("Replacement", "name package request is_other_version note")
 
@@ -50,6 +50,8 @@ def plan(product, manifest, offered, repository):
         arguments += ["--allow-upgrade", package]
     for suite in _unique(product.allow_suite):
         arguments += ["--allow-suite", suite]
+    for kernel in _unique(product.allow_orphaned_modules):
+        arguments += ["--allow-orphaned-modules", kernel]
     return Transaction(arguments, notes)
 
 

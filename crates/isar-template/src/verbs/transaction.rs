@@ -4,6 +4,7 @@
 //!
 //! The options that say what is to change, and the instance of the template on which it is resolved.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -43,6 +44,9 @@ pub struct Change {
     /// Allow packages from this other release of the distribution
     #[arg(long, value_name = "CODENAME")]
     allow_suite: Vec<String>,
+    /// Allow this package of a kernel to go although modules that were built for it stay
+    #[arg(long, value_name = "PKG")]
+    allow_orphaned_modules: Vec<String>,
     /// Repository folder on the host (with Packages, or with dists/), trusted for this run only
     #[arg(long, value_name = "DIR")]
     repo: Vec<PathBuf>,
@@ -147,7 +151,9 @@ impl Change {
             auto_remove: self.auto_remove,
             allow_upgrade: self.allow_upgrade.clone(),
             allow_suite: self.allow_suite.clone(),
+            allow_orphaned_modules: self.allow_orphaned_modules.clone(),
             self_built: self_built(&stored.manifest),
+            recipes: recipes(&stored.manifest),
             repos: self.repo.clone(),
             binds: resolve_binds(&self.binds)?,
             update: self.update,
@@ -182,6 +188,11 @@ fn self_built(manifest: &TemplateManifest) -> Vec<SelfBuilt> {
         Some(SelfBuilt { package: p.package.clone(), version: p.version.clone(), sha256 })
     });
     offered.chain(installed).collect()
+}
+
+/// The recipes of packages, where the template knows them.
+fn recipes(manifest: &TemplateManifest) -> BTreeMap<String, String> {
+    manifest.packages.iter().filter_map(|p| Some((p.package.clone(), p.recipe.clone()?))).collect()
 }
 
 /// Shows what apt and dpkg do.

@@ -16,6 +16,7 @@ use super::saved::{PlannedFor, SavedRequest, difference};
 use super::status::Status;
 use super::table::render_table;
 use crate::error::{ChrootError, Refusal, Result};
+use crate::impact::{Affected, OrphanedModule};
 
 /// The version of the JSON document.
 pub(super) const PLAN_VERSION: u32 = 1;
@@ -54,6 +55,12 @@ pub struct Plan {
     pub installed_size_change: i64,
     /// Changes that policy does not allow; such a plan cannot be applied.
     pub refusals: Vec<Refusal>,
+    /// Kernel modules whose kernel goes.
+    #[serde(default)]
+    pub orphaned_modules: Vec<OrphanedModule>,
+    /// Self-built packages that link libraries which change.
+    #[serde(default)]
+    pub affected: Vec<Affected>,
     /// Worth knowing, but no obstacle.
     pub notes: Vec<String>,
 }
@@ -268,6 +275,8 @@ impl Plan {
             download_size,
             installed_size_change,
             refusals,
+            orphaned_modules: Vec::new(),
+            affected: Vec::new(),
             notes,
         }
     }

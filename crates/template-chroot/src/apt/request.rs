@@ -2,7 +2,7 @@
 // Copyright (c) The isar-template authors
 //! # What is asked for
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -120,6 +120,10 @@ pub struct TransactionRequest {
     pub allow_suite: Vec<String>,
     /// Packages that were built by the platform or the product.
     pub self_built: Vec<SelfBuilt>,
+    /// Recipes of packages that the platform has built, by package.
+    pub recipes: BTreeMap<String, String>,
+    /// Packages of kernels that may go although modules that were built for them stay.
+    pub allow_orphaned_modules: Vec<String>,
     /// Packages to be installed again even in the version that is installed (they are to be in `add` as well).
     pub reinstall: Vec<String>,
     /// Repository folders of the host (a flat one with Packages, or one with dists/), trusted for this run only.
@@ -151,8 +155,15 @@ impl TransactionRequest {
                 added.insert(name.as_str());
             }
         }
-        for name in
-            [&self.remove, &self.mark_auto, &self.allow_upgrade, &self.reinstall].into_iter().flatten()
+        for name in [
+            &self.remove,
+            &self.mark_auto,
+            &self.allow_upgrade,
+            &self.allow_orphaned_modules,
+            &self.reinstall,
+        ]
+        .into_iter()
+        .flatten()
         {
             check_name(name)?;
         }

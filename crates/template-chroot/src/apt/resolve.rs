@@ -68,6 +68,8 @@ impl Transaction<'_> {
             });
             refusals.extend(policy::check_suites(foreign, &distribution.codename, &self.request));
         }
+        let impact = self.impact(&actions, &status, &uris)?;
+        refusals.extend(impact.refusals(&self.request.allow_orphaned_modules));
         refusals.extend(self.debs.iter().filter_map(|deb| not_the_file(deb, &actions)));
         let removed = |name: &String| {
             actions.iter().any(|a| {
@@ -83,8 +85,10 @@ impl Transaction<'_> {
         let mut notes = self.notes.clone();
         notes.extend(wanted.absent.iter().map(|n| format!("'{n}' is not installed, so it is not removed")));
         notes.extend(self.note_conffiles(&actions, &status)?);
+        notes.extend(impact.notes);
         let mut plan = Plan::new(&status, actions, marks, download, refusals, notes);
         plan.keep = wanted.keep;
+        (plan.orphaned_modules, plan.affected) = (impact.orphaned, impact.affected);
         self.planned = Some((plan.clone(), uris));
         Ok(plan)
     }

@@ -42,6 +42,8 @@ pub struct SavedRequest {
     auto_remove: bool,
     allow_upgrade: Vec<String>,
     allow_suite: Vec<String>,
+    #[serde(default)]
+    allow_orphaned_modules: Vec<String>,
     repos: Vec<String>,
     binds: Vec<String>,
     update: String,
@@ -61,6 +63,7 @@ impl SavedRequest {
             auto_remove: request.auto_remove,
             allow_upgrade: request.allow_upgrade.clone(),
             allow_suite: request.allow_suite.clone(),
+            allow_orphaned_modules: request.allow_orphaned_modules.clone(),
             repos: request.repos.iter().map(|repo| absolute(repo)).collect::<Result<_>>()?,
             binds: binds.collect::<Result<_>>()?,
             update: request.update.word().to_owned(),
@@ -75,6 +78,7 @@ impl SavedRequest {
         request.auto_remove = self.auto_remove;
         request.allow_upgrade = self.allow_upgrade.clone();
         request.allow_suite = self.allow_suite.clone();
+        request.allow_orphaned_modules = self.allow_orphaned_modules.clone();
         request.repos = self.repos.iter().map(PathBuf::from).collect();
         request.binds = self.binds.iter().map(|bind| bind.parse::<Bind>()).collect::<Result<_>>()?;
         request.update = self.update.parse::<UpdateMode>()?;

@@ -58,6 +58,20 @@ pub fn render_table(plan: &Plan) -> String {
     if !summary.is_empty() {
         out.push_str(&format!("{summary}\n"));
     }
+    for module in &plan.orphaned_modules {
+        out.push_str(&format!("kernel {} goes, and leaves {module}\n", module.kernel));
+    }
+    for a in &plan.affected {
+        out.push_str(&format!(
+            "affected: '{}' (recipe '{}') links {}; {}; compatible: {}; rebuild: {}\n",
+            a.package,
+            a.recipe,
+            a.soname,
+            a.reason,
+            a.compatible.word(),
+            a.rebuild.word()
+        ));
+    }
     for note in &plan.notes {
         out.push_str(&format!("note: {note}\n"));
     }

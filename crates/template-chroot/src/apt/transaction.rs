@@ -347,7 +347,7 @@ impl<'a> Transaction<'a> {
     }
 }
 
-fn parse_files(mut bytes: &[u8]) -> Option<Files> {
+pub(super) fn parse_files(mut bytes: &[u8]) -> Option<Files> {
     let mut files = Files::new();
     while !bytes.is_empty() {
         let mut line = || {
