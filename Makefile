@@ -58,6 +58,12 @@ bench-isar: ## a product on a template and by Isar alone, compared task by task
 	@scripts/build
 	@scripts/as-root benches/isar/run
 
+.PHONY: bench-qa
+bench-qa: ## packages checked by qa and by Debian's piuparts, times and findings compared
+	@scripts/setup build bench
+	@scripts/build
+	@scripts/as-root benches/qa/run
+
 .PHONY: build
 build: ## the helper, target/release/isar-template
 	@scripts/setup build
