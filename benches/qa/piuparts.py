@@ -68,6 +68,8 @@ def findings(text):
     """What it complains of: dicts with kind, path (or None), owner and text, each once."""
     found, broken_before = {}, None
     for level, first, more in messages(text):
+        if broken_before is None and first.startswith("No broken symlinks"):
+            broken_before = set()
         if level != "ERROR" or first.startswith(SUMMARIES):
             continue
         kind = next((kind for begin, kind, _ in MEANINGS if first.startswith(begin)), "other")
