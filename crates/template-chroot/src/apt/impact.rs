@@ -67,11 +67,7 @@ impl Transaction<'_> {
                     let mut debs = self.debs.iter();
                     debs.find(|d| d.name == action.package && d.version == *version).map(|d| d.inside.clone())
                 }
-                _ => uris
-                    .iter()
-                    .find(|uri| uri.package().is_some_and(is_it))
-                    .and_then(|uri| uri.uri.strip_prefix("file:"))
-                    .map(|path| format!("/{}", path.trim_start_matches('/'))),
+                _ => uris.iter().find(|uri| uri.package().is_some_and(is_it)).and_then(Uri::path),
             };
             argv.extend(inside.into_iter().flat_map(|inside| [number.to_string(), inside]));
         }

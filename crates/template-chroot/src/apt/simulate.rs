@@ -74,11 +74,37 @@ impl Uri {
         !["file:", "copy:", "cdrom:"].iter().any(|local| self.uri.starts_with(local))
     }
 
+    /// The path of a local one, inside.
+    pub fn path(&self) -> Option<String> {
+        let path = self.uri.strip_prefix("file:")?;
+        Some(format!("/{}", unquoted(path).trim_start_matches('/')))
+    }
+
     /// Name and version.
     pub fn package(&self) -> Option<(String, String)> {
         let mut parts = self.file.strip_suffix(".deb")?.split('_');
         Some((parts.next()?.to_owned(), parts.next()?.replace("%3a", ":")))
     }
+}
+
+/// Without the quoting that apt gives to characters such as '+' and '~'.
+fn unquoted(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut out: Vec<u8> = parts.next().unwrap_or_default().into();
+    for part in parts {
+        let quoted = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match quoted {
+            Some(byte) => {
+                out.push(byte);
+                out.extend_from_slice(part[2..].as_bytes());
+            }
+            None => {
+                out.push(b'%');
+                out.extend_from_slice(part.as_bytes());
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 pub(crate) fn parse_uris(output: &str) -> Vec<Uri> {
@@ -262,6 +288,9 @@ mod tests {
         assert!(!uris[0].remote() && uris[1].remote());
         assert_eq!(uris[1].size, 689_556);
         assert_eq!(uris[1].package(), Some(("vim".into(), "2:9.0".into())));
+        let kernel = parse_uris("'file:/isar-apt/pool/k_6.1%2br0%7ex%25_all.deb' k_6.1+r0~x_all.deb 648 \n");
+        assert_eq!(kernel[0].path().as_deref(), Some("/isar-apt/pool/k_6.1+r0~x%_all.deb"));
+        assert_eq!(uris[1].path(), None);
     }
 
     #[test]
