@@ -58,6 +58,10 @@ pub(crate) fn find(
                 };
                 action.replaced_by = list(others().filter(replaces).map(|i| i.subject.name));
             }
+            if action.asked_by == AskedBy::AutoRemove && !action.replaced_by.is_empty() {
+                // it may have been needed
+                action.asked_by = AskedBy::Consequence;
+            }
             if action.asked_by == AskedBy::Consequence
                 && let Some(package) = installed
             {

@@ -310,11 +310,8 @@ pub(super) fn digest(base: &Base, actions: &[Action], marks: &[Mark]) -> String 
     hash.update(format!("plan {PLAN_VERSION}\nbase {}\n", base.digest));
     for a in actions {
         let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-        // what comes as a dependency counts as such afterwards
-        let mark = match (a.operation, a.asked_by) {
-            (Operation::Install, AskedBy::Dependency) => "auto",
-            _ => "-",
-        };
+        // who asked decides over what counts as asked for afterwards, also of what was there before
+        let mark = if a.asked_by == AskedBy::Request { "-" } else { "auto" };
         hash.update(format!(
             "{} {} {} {} {} {} {mark}\n",
             a.operation.word(),
@@ -430,6 +427,22 @@ mod tests {
         assert_eq!(
             a.ensure_same(&c).unwrap_err().to_string(),
             "the plan does not fit: 'install htop 1' was planned, now it would be 'install htop 2'"
+        );
+    }
+
+    #[test]
+    fn the_digest_knows_what_counts_as_asked_for_afterwards() {
+        let upgrade = |asked_by| {
+            let mut action = install("libfoo", "2");
+            (action.operation, action.old_version, action.asked_by) =
+                (Operation::Upgrade, Some("1".into()), asked_by);
+            plan(vec![action])
+        };
+        let (named, needed) = (upgrade(AskedBy::Request), upgrade(AskedBy::Dependency));
+        assert_ne!(named.digest, needed.digest);
+        assert_eq!(
+            named.ensure_same(&needed).unwrap_err().to_string(),
+            "the plan does not fit: other packages would count as asked for"
         );
     }
 
