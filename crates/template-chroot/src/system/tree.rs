@@ -8,7 +8,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -110,11 +110,15 @@ impl Tree {
     /// A regular file to read from, if there is one.
     pub(crate) fn file(&self, path: impl AsRef<Path>) -> Result<Option<File>> {
         let path = path.as_ref();
-        // a pipe would be waited for
-        let Some(fd) = self.at(path, OFlags::RDONLY | OFlags::NONBLOCK)? else { return Ok(None) };
-        let file = File::from(fd);
-        let meta = file.metadata().map_err(|e| self.failed("reading", path, e))?;
-        Ok(meta.is_file().then_some(file))
+        let failed = |e: std::io::Error| self.failed("reading", path, e);
+        // looked at before it is opened: a pipe would be waited for, and a device may do something
+        let Some(fd) = self.at(path, OFlags::PATH)? else { return Ok(None) };
+        let stat = rustix::fs::fstat(&fd).map_err(|e| failed(e.into()))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Ok(None);
+        }
+        let same = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        File::open(same).map(Some).map_err(failed)
     }
 
     /// The content of a regular file, if there is one.
