@@ -73,6 +73,17 @@ impl Lock {
     }
 }
 
+impl Lock {
+    /// Whether nobody shares it; then nobody can from now on.
+    pub(crate) fn alone(&self) -> Result<bool> {
+        match self.held.relock(FlockArg::LockExclusiveNonblock) {
+            Ok(()) => Ok(true),
+            Err(Errno::EWOULDBLOCK) => Ok(false),
+            Err(e) => Err(Error::io("locking", &self.path, e)),
+        }
+    }
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
         // one that is shared is removed by who holds it last

@@ -47,7 +47,7 @@ struct Record {
 pub struct Kept {
     dir: PathBuf,
     details: serde_json::Value,
-    _in_use: Lock,
+    in_use: Lock,
 }
 
 impl Kept {
@@ -92,7 +92,7 @@ impl Store {
         File::open(&path)
             .and_then(|f| f.set_modified(SystemTime::now()))
             .doing("noting the use of", &path)?;
-        Ok(Some(Kept { dir, details: record.details, _in_use: in_use }))
+        Ok(Some(Kept { dir, details: record.details, in_use }))
     }
 
     /// Gives a result that was set aside its name. When somebody else was faster, theirs is as good.
@@ -102,7 +102,7 @@ impl Store {
         template: &Digest,
         scratch: &Scratch,
         details: serde_json::Value,
-    ) -> Result<Option<Kept>> {
+    ) -> Result<Kept> {
         let aside = scratch.path().join(ASIDE);
         let record = Record { version: VERSION, template: *template, details };
         let json = serde_json::to_vec(&record).map_err(|e| Error::new(Kind::Internal, e.to_string()))?;
@@ -111,6 +111,8 @@ impl Store {
         sync_filesystem(&aside)?;
         let (results, dir) = (self.results(), self.results().join(key.hex()));
         make_dir_for_root(&results)?;
+        // before it has its name, so that nothing can fail after that but what leaves it there
+        let in_use = Lock::wait(&self.result_lock(key), Mode::Shared, &mut || Ok(()))?;
         match fs::rename(&aside, &dir) {
             Err(e) if matches!(e.raw_os_error(), Some(nix::libc::ENOTEMPTY | nix::libc::EEXIST)) => {
                 if read_record(&dir).is_none() {
@@ -121,12 +123,17 @@ impl Store {
             }
             other => other.doing("naming result", &dir)?,
         }
-        sync_dir(&results)?;
-        self.find_result(key)
+        if let Err(e) = sync_dir(&results) {
+            log::warn!("{e}");
+        }
+        Ok(Kept { dir, details: record.details, in_use })
     }
 
-    /// Removes a result that turned out not to be what its record says.
+    /// Removes a result that turned out not to be what its record says, unless somebody else is using it.
     pub fn forget_result(&self, kept: Kept, scratch: &Scratch) -> Result<()> {
+        if !kept.in_use.alone()? {
+            return Ok(());
+        }
         let to = scratch.path().join("forgotten");
         match fs::rename(&kept.dir, &to) {
             // somebody else has done so
@@ -186,7 +193,7 @@ mod tests {
         fs::create_dir(&upper).unwrap();
         fs::write(upper.join("file"), "x").unwrap();
         set_result_aside(&scratch, &upper).unwrap();
-        store.keep_result(key, template, &scratch, serde_json::json!({"a": 1})).unwrap().unwrap()
+        store.keep_result(key, template, &scratch, serde_json::json!({"a": 1})).unwrap()
     }
 
     #[test]
@@ -209,6 +216,19 @@ mod tests {
         assert_eq!(store.idle_results(&[template]).unwrap().len(), 1);
         assert!(store.find_result(&key).unwrap().is_some());
         assert!(store.idle_results(&[template]).unwrap().is_empty(), "it was used just now");
+    }
+
+    #[test]
+    fn a_result_that_somebody_uses_is_not_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path());
+        let (key, template) = (Digest::of(b"key"), Digest::of(b"template"));
+        let (ours, scratch) = (keep(&store, &key, &template), store.scratch().unwrap());
+        let theirs = store.find_result(&key).unwrap().unwrap();
+        store.forget_result(theirs, &scratch).unwrap();
+        assert!(ours.upper().join("file").exists());
+        store.forget_result(ours, &scratch).unwrap();
+        assert!(store.find_result(&key).unwrap().is_none());
     }
 
     #[test]

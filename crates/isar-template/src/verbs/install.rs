@@ -52,7 +52,7 @@ pub struct InstallOpts {
     change: Change,
     /// Do what this saved plan says, exactly that or nothing; it carries the request
     #[arg(long, value_name = "FILE", conflicts_with_all = ["add", "remove", "mark_auto", "auto_remove", "allow_upgrade",
-        "allow_suite", "repo", "binds", "update"])]
+        "allow_suite", "allow_orphaned_modules", "repo", "binds", "update"])]
     plan: Option<PathBuf>,
     /// Where the product goes: a directory, or a tar when the name ends in .tar, .tar.zst or .tar.gz
     #[arg(long, value_name = "DIR|FILE.tar[.zst|.gz]", group = "where")]
@@ -134,10 +134,11 @@ pub fn run(cli: &Cli, opts: &InstallOpts) -> Result<u8> {
         other => other?,
     };
     drop(transaction);
+    // a request that cannot be noted is no reason to fail after everything was done
+    let plan = instance.describe(plan.clone()).unwrap_or(plan);
     if let (Some(key), false) = (key(&instance, &plan), report.reused) {
         reuse::keep(&mut instance, &report, &key)?;
     }
-    let plan = instance.describe(plan)?;
     if let (Some(output), Some(form)) = (&opts.output, &form) {
         write_product(&instance, output, form, &progress)
             .with_context(|| format!("writing '{}'", output.display()))?;

@@ -71,12 +71,11 @@ pub fn keep(instance: &mut Instance, report: &Report, key: &Digest) -> Result<()
         Ok(instance.store.keep_result(key, template, &instance.scratch, details)?)
     });
     let upper = match kept {
-        Ok(Some(kept)) => {
+        Ok(kept) => {
             let upper = kept.upper();
             instance._result = Some(kept);
             upper
         }
-        Ok(None) => aside,
         Err(e) => {
             log::warn!("the result is not kept for the next time: {e:#}");
             aside

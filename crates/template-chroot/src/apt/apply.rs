@@ -124,11 +124,11 @@ impl Transaction<'_> {
         let begin = Instant::now();
         let before = std::mem::replace(&mut self.root, root);
         let status = self.read_status();
-        if !status.as_ref().is_ok_and(|(status, _)| status.digest() == report.state_digest)
-            || report.plan_digest != plan.digest
-        {
+        let same = status.as_ref().is_ok_and(|(status, _)| status.digest() == report.state_digest);
+        if !same || report.plan_digest != plan.digest {
             self.root = before;
-            return Ok(None);
+            // that it could not be read says nothing of it
+            return status.map(|_| None);
         }
         let verify = begin.elapsed().as_secs_f64();
         let seconds = Times { refresh: self.refresh_time.as_secs_f64(), verify, ..Times::default() };
