@@ -77,8 +77,8 @@ TEMPLATE_SESSION_DIR = ""
 TEMPLATE_SESSION_LAYER = ""
 
 # Isar has written the configuration of a session of schroot. The links keep options short: from newer
-# versions of mount(8) the kernel takes no value of more than 255 bytes. What a session writes is thrown
-# away, or not used when the machine fails: 'volatile' (Linux 5.10) spares waiting for all of it to be on disk.
+# versions of mount(8) the kernel takes no value of more than 255 bytes. What is written over the tools is
+# thrown away: 'volatile' (Linux 5.10) spares waiting for all of it to be on disk.
 template_layer_session() {
     if [ -n "${TEMPLATE_SESSION_DIR}" ]; then
         sudo -s <<'EOSUDO'
@@ -88,12 +88,14 @@ template_layer_session() {
             ln -s '${TEMPLATE_SESSION_DIR}' '${SBUILD_CONF_DIR}/session'
             ln -s '${SCHROOT_DIR}' '${SBUILD_CONF_DIR}/chroot'
             lower='${SBUILD_CONF_DIR}/chroot'
+            more=
             if [ -n '${TEMPLATE_SESSION_LAYER}' ]; then
                 ln -s '${TEMPLATE_SESSION_LAYER}' '${SBUILD_CONF_DIR}/layer'
                 lower="${SBUILD_CONF_DIR}/layer:$lower"
+                more=,volatile
             fi
             session='${SBUILD_CONF_DIR}/session'
-            echo "union-mount-options=lowerdir=$lower,upperdir=$session/upper,workdir=$session/work,volatile" >> '${SCHROOT_CONF_FILE}'
+            echo "union-mount-options=lowerdir=$lower,upperdir=$session/upper,workdir=$session/work$more" >> '${SCHROOT_CONF_FILE}'
 EOSUDO
     fi
 }

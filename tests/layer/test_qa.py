@@ -21,6 +21,9 @@ def recipe(tmp_path, store):
     """A recipe that built two packages, one as the template has it."""
     (tmp_path / "app_1_amd64.deb").write_bytes(b"new")
     (tmp_path / "lib_1_amd64.deb").write_bytes(b"known")
+    index = tmp_path / "repo" / "own" / "dists" / "own" / "main" / "binary-amd64" / "Packages"
+    index.parent.mkdir(parents=True)
+    index.write_text("Package: lib\nVersion: 1\nFilename: pool/lib_1_amd64.deb\n")
     known = {"package": "lib", "sha256": hashlib.sha256(b"known").hexdigest()}
     imported = tmp_path / "imported.json"
     imported.write_text(json.dumps({"digest": PIN, "manifest": {"anchors": {"selfBuilt": [known]}}}))
@@ -32,12 +35,13 @@ def recipe(tmp_path, store):
             "DISTRO_ARCH": "amd64",
             "DISTRO": "own",
             "WORKDIR": str(tmp_path),
-            "REPO_ISAR_DIR": "/repo",
+            "REPO_ISAR_DIR": str(tmp_path / "repo"),
             "REPO_BASE_DIR": "/base",
             "TEMPLATE_IMPORTED": str(imported),
             "TEMPLATE_PIN": PIN,
             "TEMPLATE_QA": "warn",
-            "TEMPLATE_QA_REPORT": "/work/template-qa.xml",
+            "TEMPLATE_QA_APT": str(tmp_path / "template-qa-apt"),
+            "TEMPLATE_QA_REPORT": str(tmp_path / "template-qa.xml"),
         }
     )
 
@@ -64,16 +68,36 @@ def test_what_the_template_has_is_not_tried_again(recipe, calls, tmp_path):
     assert qa.check(recipe) == [] and "arguments" not in calls
 
 
-def test_dependencies_come_from_what_was_built(recipe, calls):
+def test_dependencies_come_from_what_was_built(recipe, calls, tmp_path):
+    qa.copy_repository(recipe)
+    # what is deployed later is not seen
+    (tmp_path / "repo" / "own" / "dists" / "own" / "main" / "binary-amd64" / "Packages").unlink()
     qa.check(recipe)
     arguments = calls["arguments"]
-    assert arguments[arguments.index("--bind") + 1] == "/repo/own:/isar-apt"
-    assert "--update" not in arguments and "--allow" not in arguments
+    assert arguments[arguments.index("--bind") + 1] == f"{tmp_path}/template-qa-apt:/isar-apt"
+    assert arguments[arguments.index("--allow-upgrade") + 1] == "lib"
+    assert "--update" not in arguments and "--allow" not in arguments and "--allow-suite" not in arguments
     recipe.values.update(BB_NO_NETWORK="1", ISAR_USE_CACHED_BASE_REPO="1", TEMPLATE_QA_ALLOW="/allow")
+    recipe.values.update(TEMPLATE_ALLOW_UPGRADE="openssl", TEMPLATE_ALLOW_SUITE="trixie")
     qa.check(recipe)
     arguments = " ".join(calls["arguments"])
-    for part in ("--bind /base:/base-apt", "--update local", "--allow /allow"):
+    for part in (
+        "--bind /base:/base-apt", "--update local", "--allow /allow", "--allow-upgrade lib", "--allow-upgrade openssl",
+        "--allow-suite trixie",
+    ):  # fmt: skip
         assert part in arguments
+
+
+def test_a_report_of_another_time_is_not_left(recipe, calls, tmp_path):
+    report = tmp_path / "template-qa.xml"
+    report.write_text("<testsuites/>")
+    (tmp_path / "app_1_amd64.deb").unlink()
+    assert qa.check(recipe) == [] and not report.exists()
+
+
+def test_what_scripts_say_is_shown_as_text(recipe, calls):
+    calls["findings"] = [{**LEFT, "path": "/etc/a\nb", "detail": "\x1b[31mred"}]
+    assert qa.check(recipe) == ["app: file-left /etc/a b: ?[31mred (purge)"]
 
 
 @pytest.mark.parametrize("change", [{"severity": "info"}, {"allowed": "known upstream"}])
@@ -90,6 +114,7 @@ def test_what_does_not_count_is_not_told(recipe, calls, change):
         ({"TEMPLATE_QA": "off"}, False),
         ({"BPN": "app-native"}, False),
         ({"PACKAGE_ARCH": "arm64"}, False),
+        ({"PACKAGE_ARCH": "arm64", "DPKG_ARCH": "all"}, True),
     ],
 )
 def test_packages_for_another_machine_are_not_tried(recipe, values, expected):

@@ -2,11 +2,13 @@
 # Copyright (c) The isar-template authors
 """Have the helper try what a recipe built, on the template."""
 
+import contextlib
 import glob
 import hashlib
 import os
+import shutil
 
-from . import consume, helper
+from . import consume, helper, repository
 
 # the helper's exit code when it found something, which is no failure of its own
 FOUND = 7
@@ -17,12 +19,31 @@ def is_on(d):
     return (
         d.getVar("TEMPLATE_QA") != "off"
         and d.getVar("PN") == d.getVar("BPN")
-        and d.getVar("PACKAGE_ARCH") == d.getVar("DISTRO_ARCH")
+        # in cross builds those for all have the architecture of the host here
+        and (d.getVar("PACKAGE_ARCH") == d.getVar("DISTRO_ARCH") or d.getVar("DPKG_ARCH") == "all")
     )
+
+
+def copy_repository(d):
+    """Take what was deployed so far, without its content: files there are replaced, and never written to."""
+    apt = d.getVar("TEMPLATE_QA_APT")
+    shutil.rmtree(apt, ignore_errors=True)
+    built = os.path.join(d.getVar("REPO_ISAR_DIR"), d.getVar("DISTRO"))
+    shutil.copytree(built, apt, copy_function=_link)
+
+
+def _link(source, target):
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def check(d, progress=None):
     """Lines that tell what is wrong with the packages of a recipe; those that the template has are not tried again."""
+    # that of another time tells nothing
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(d.getVar("TEMPLATE_QA_REPORT"))
     record = consume.read_record(d)
     anchors = record["manifest"].get("anchors") or {}
     known = {package.get("sha256") for package in anchors.get("selfBuilt") or ()}
@@ -32,7 +53,14 @@ def check(d, progress=None):
         print(f"{os.path.basename(path)} is the template's", flush=True)
     if not new:
         return []
-    arguments = ["--bind", f"{os.path.join(d.getVar('REPO_ISAR_DIR'), d.getVar('DISTRO'))}:/isar-apt"]
+    apt = d.getVar("TEMPLATE_QA_APT")
+    arguments = ["--bind", f"{apt}:/isar-apt"]
+    # as for an image, what is built here wins over what the template has
+    built = [stanza["Package"] for stanza in repository.read_packages(apt)]
+    for package in dict.fromkeys([*built, *(d.getVar("TEMPLATE_ALLOW_UPGRADE") or "").split()]):
+        arguments += ["--allow-upgrade", package]
+    for suite in (d.getVar("TEMPLATE_ALLOW_SUITE") or "").split():
+        arguments += ["--allow-suite", suite]
     if helper.is_true(d.getVar("ISAR_USE_CACHED_BASE_REPO")):
         arguments += ["--bind", f"{d.getVar('REPO_BASE_DIR')}:/base-apt"]
     if helper.is_true(d.getVar("BB_NO_NETWORK")):
@@ -55,7 +83,9 @@ def check(d, progress=None):
 def describe(finding):
     """One finding, as a line."""
     path = f" {finding['path']}" if finding.get("path") else ""
-    return f"{finding['package']}: {finding['kind']}{path}: {finding['detail']} ({finding['step']})"
+    text = f"{finding['package']}: {finding['kind']}{path}: {finding['detail']} ({finding['step']})"
+    # names and what scripts say are anybody's
+    return "".join(c if c.isprintable() else " " if c in "\n\t" else "?" for c in text)
 
 
 def digest(path):
