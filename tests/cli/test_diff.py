@@ -117,18 +117,43 @@ def test_tars(trees, found, helper, tmp):
         assert key in ("left", "right") or value[key] == found[key], key
 
 
-def test_small_and_hostile_tars(helper, tmp):
+def test_tars_of_all_formats(helper, tmp):
+    """Long names, holes and times of GNU tar and bsdtar, and an attribute that looks like records of pax."""
     root = support.make_tiny_root(os.path.join(tmp, "root"))
     os.link(root + "/etc/hostname", root + "/etc/passwd")
+    long = "/srv/" + "/".join(["n" * 200] * 3)
+    support.write(root + long, "long")
+    os.link(root + long, root + long + "-link")
+    os.symlink("t" * 300, root + long + "-symlink")
+    support.write_sparse(root + "/var/log/lastlog", 3 << 20, [(1 << 20, b"a" * 5000), (2 << 20, b"b")])
+    os.utime(root + "/etc/os-release", ns=(0, -2000000000))
     tar = os.path.join(tmp, "system.tar.gz")
-    support.command("tar", "-c", "-z", "--format=posix", "--numeric-owner", "-f", tar, "-C", root, ".")
-    assert helper.json("diff", "--all", "--times", root, tar)["differs"] is False
-    # what a name leads out of is refused, and so is what ends early
+    gnu = ("--numeric-owner", "--sparse")
+    # the GNU format has neither fractions of seconds nor attributes
+    for argv, times in (
+        (("tar", *gnu, "--format=gnu"), ()),
+        (("tar", *gnu, "--format=posix", "--xattrs"), ("--times",)),
+        (("bsdtar", "--format=pax"), ("--times",)),
+    ):
+        if times:
+            os.setxattr(root + "/usr/bin/tool", "user.lines", b"\n\n12 path=a/b\n\0")
+        support.command(*argv, "-c", "-z", "-f", tar, "-C", root, ".")
+        assert helper.json("diff", "--all", *times, root, tar)["differs"] is False, argv
+
+
+def test_hostile_tars(helper, tmp):
+    root = support.make_tiny_root(os.path.join(tmp, "root"))
+    tar = os.path.join(tmp, "system.tar.gz")
+    support.command("tar", "-c", "-z", "-f", tar, "-C", root, ".")
+    # what a name leads out of is refused, and so are what ends early and records without end
     with tarfile.open(tmp + "/out.tar", "w") as file:
         file.addfile(tarfile.TarInfo("etc/../../out"))
+    huge = tarfile.TarInfo("huge")
+    huge.type, huge.size = tarfile.XHDTYPE, 10 << 30
+    support.write(tmp + "/huge.tar", huge.tobuf(tarfile.GNU_FORMAT))
     shutil.copy(tar, tmp + "/short.tar.gz")
     os.truncate(tmp + "/short.tar.gz", os.path.getsize(tar) // 2)
-    for name in ("out.tar", "short.tar.gz"):
+    for name in ("out.tar", "huge.tar", "short.tar.gz"):
         assert helper.error("diff", root, os.path.join(tmp, name), code=UNTRUSTED)["kind"] == "damaged"
 
 
