@@ -49,6 +49,20 @@ pub fn printable(text: &str) -> String {
     out
 }
 
+/// Characters that are not seen, or that change the order of others.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Text as it can be shown: on one line, everything in it visible.
+pub fn plain(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| if is_hidden(c) { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
+        .collect()
+}
+
 /// Prints a result: `fields` as JSON, or the text for people.
 pub fn result(cli: &Cli, fields: Value, human: impl FnOnce(&mut String)) -> anyhow::Result<()> {
     print(cli, json!({ "ok": true, "command": cli.verb.name() }), fields, human)

@@ -239,17 +239,21 @@ fn show_report(out: &mut String, report: &QaReport) {
         vec![vec!["PACKAGE".to_owned(), "VERSION".to_owned(), "STEPS".to_owned(), "TIME".to_owned()]];
     rows.extend(report.packages.iter().map(|p| {
         let seconds: f64 = p.steps.iter().map(|s| s.seconds).sum();
-        vec![p.package.clone(), p.version.clone(), steps_of(p), format!("{seconds:.1} s")]
+        vec![output::plain(&p.package), output::plain(&p.version), steps_of(p), format!("{seconds:.1} s")]
     }));
     output::table(out, &rows);
     for package in report.packages.iter().filter(|p| !p.findings.is_empty()) {
-        let _ = writeln!(out, "\n{} {}", package.package, package.version);
+        let _ = writeln!(out, "\n{} {}", output::plain(&package.package), output::plain(&package.version));
         for finding in &package.findings {
-            let path = finding.path.as_ref().map(|p| format!(" {p}")).unwrap_or_default();
-            let whose = if finding.package == package.package { "" } else { finding.package.as_str() };
-            let whose = if whose.is_empty() { String::new() } else { format!(" ('{whose}')") };
+            let path = finding.path.as_ref().map(|p| format!(" {}", output::plain(p))).unwrap_or_default();
+            let whose = finding.package.as_str();
+            let whose = if whose == package.package {
+                String::new()
+            } else {
+                format!(" ('{}')", output::plain(whose))
+            };
             let (severity, allowed) = match &finding.allowed {
-                Some(reason) => ("allowed", format!(" [{reason}]")),
+                Some(reason) => ("allowed", format!(" [{}]", output::plain(reason))),
                 None => (finding.severity.word(), String::new()),
             };
             let _ = writeln!(
@@ -257,7 +261,7 @@ fn show_report(out: &mut String, report: &QaReport) {
                 "  {severity}: {}: {}{path}{whose}: {}{allowed}",
                 finding.step.word(),
                 finding.kind,
-                finding.detail.replace('\n', " ")
+                output::plain(&finding.detail.replace('\n', " "))
             );
         }
     }

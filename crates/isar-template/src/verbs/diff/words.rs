@@ -19,20 +19,7 @@ use template_bundle::diff::{Change, Diff};
 
 use super::load::About;
 use crate::output;
-
-/// Characters that are not seen, or that change the order of others.
-fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
-
-/// Text as it can be shown: on one line, everything in it visible.
-pub fn plain(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| if is_hidden(c) { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
-        .collect()
-}
+pub use crate::output::plain;
 
 /// The same for bytes that may not be text.
 pub fn bytes(bytes: &Bytes) -> String {
