@@ -83,6 +83,9 @@ CLEAN = {
         """}, {
             "usr/share/clean-scripts/file": "x\n", "etc/clean-scripts.conf": "a = 1\n",
             "lib/systemd/system/clean-scripts.service": UNIT}),
+    # directories that belong to nobody, and go with the last package that has something in there
+    "clean-opt": ({}, {"opt/clean-opt/app": "x\n", "srv/clean-opt/data": "x\n", "usr/local/bin/clean-opt": "x\n",
+                       "usr/local/lib/clean-opt/x": "x\n"}),
     "clean-plain": ({}, {"usr/share/clean-plain/file": "x\n", "etc/clean-plain.conf": "a = 1\n"}),
 }
 

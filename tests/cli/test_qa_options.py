@@ -65,6 +65,18 @@ def test_what_a_dependency_does_is_not_the_packages_fault(shared, tmp):
     assert "library" in reports["app"]["findings"][0]["detail"]
 
 
+def test_what_a_package_may_change_of_the_template(shared, tmp):
+    newer = support.make_deb(tmp, "nano", "99", arch=support.architecture())
+    repository = support.make_repository(tmp + "/repo", [newer])
+    words = ["--repo", repository, "--update", "local", "platform", support.make_deb(tmp, "app", Depends="nano (>= 99)")]
+    reports, _ = check(shared, *words, code=DIFFERS)
+    assert found(reports["app"]) == {("install", "not-installable", None)}
+    assert "nano" in reports["app"]["findings"][0]["detail"]
+    reports, _ = check(shared, "--allow-upgrade", "nano", "--allow-suite", "hamm", *words)
+    assert reports["app"]["findings"] == []
+    assert "'-x'" in shared.error("qa", "--allow-upgrade=-x", *words, code=USAGE)["message"]
+
+
 # -- templates that have the package --------------------------------------------------------------------------
 
 
@@ -72,16 +84,23 @@ def test_what_a_dependency_does_is_not_the_packages_fault(shared, tmp):
 def with_app(shared, session_dir, publisher):
     """A template that 'app' 1.0 belongs to, as built by its build, with its isar-apt."""
     folder = os.path.join(session_dir, "with-app")
-    postinst = "id app-user > /dev/null 2>&1 || useradd --system app-user\nmkdir -p /var/lib/app\n"
+    # names that are somebody else's, or nobody's, are not what it has left
+    postinst = ("id app-user > /dev/null 2>&1 || useradd --system app-user\nmkdir -p /var/lib/app\n"
+                "if [ -e /etc/fstab ] && getent group systemd-journal; then true; fi\n")
     app = faulty_packages.build_one(folder, "app", {"postinst": "if [ -z \"$2\" ]; then\n%sfi\n" % postinst}, {})
     user = support.make_deb(folder, "app-user-tool", Depends="app")
+    other = "arm64" if support.architecture() == "amd64" else "amd64"
+    foreign = support.make_deb(folder, "foreign-tool", arch=other)
     root, apt = folder + "/root", folder + "/isar-apt"
     shared("install", "platform", "--add", app, "--add", user, "--output", root)
-    for deb in (app, user):
+    support.command("dpkg", "--root=" + root, "--add-architecture", other)
+    support.command("dpkg", "--root=" + root, "--install", foreign)
+    for deb in (app, user, foreign):
         os.makedirs(apt + "/pool/main", exist_ok=True)
         shutil.copy(deb, apt + "/pool/main")
-    built = [{"package": name, "version": "1.0", "architecture": "all", "recipe": name + "_1.0.bb", "taskHash": "0" * 64,
-              "sha256": hashlib.sha256(open(deb, "rb").read()).hexdigest()} for name, deb in (("app", app), ("app-user-tool", user))]
+    built = [{"package": name, "version": "1.0", "architecture": architecture, "recipe": name + "_1.0.bb", "taskHash": "0" * 64,
+              "sha256": hashlib.sha256(open(deb, "rb").read()).hexdigest()} for name, architecture, deb in (
+                  ("app", "all", app), ("app-user-tool", "all", user), ("foreign-tool", other, foreign))]
     anchors = support.write(folder + "/anchors.json", json.dumps({"version": 0, "selfBuilt": built}))
     helper = support.Helper(folder + "/store")
     helper("pack", "--name", "product", "--version", "1", "--component", "rootfs=" + root, "--component", "isar-apt=" + apt,
@@ -93,10 +112,12 @@ def with_app(shared, session_dir, publisher):
 
 def test_no_files_means_what_the_build_made(with_app):
     helper, _ = with_app
+    # those for another architecture are left out
     reports, document = check(helper, "product", code=DIFFERS)
     assert sorted(reports) == ["app", "app-user-tool"]
     # it was there before, and what it has left then was there as well
-    assert found(reports["app"]) == {
+    findings = [finding for finding in reports["app"]["findings"] if finding["severity"] != "info"]
+    assert found({"findings": findings}) == {
         ("purge", "user-left", None), ("purge", "group-left", None), ("purge", "file-left", "/var/lib/app")}
     assert reports["app-user-tool"]["findings"] == []
     assert document["template"]["name"] == "product"
@@ -159,6 +180,14 @@ def test_table_for_people(shared, tmp):
     assert "1 packages: 1 errors, 0 warnings, 0 allowed" in text
 
 
+def test_names_forge_no_lines(shared, tmp):
+    line = "x\\n  error: purge: file-left passwd: \\342\\200\\256 \\033[2J"
+    deb = faulty_packages.build_one(tmp, "forger", {"postinst": "touch \"/opt/$(printf '%s')\"\n" % line}, {})
+    text = shared("qa", "platform", deb, code=DIFFERS).stdout
+    assert sum("error: purge" in row for row in text.splitlines()) == 1
+    assert "\x1b" not in text and "\u202e" not in text and "\\u{202e}" in text
+
+
 def test_junit_xml(shared, tmp):
     hostile = faulty_packages.build_one(
         tmp, "hostile", {"postinst": "printf '</failure>]]><x a=\"&\\033[2J\\001\\377'; exit 1\n"}, {})
@@ -173,6 +202,9 @@ def test_junit_xml(shared, tmp):
     text = next(failure.text for failure in suites["hostile 1.0"].iter("failure") if failure.get("type") == "script-failed")
     assert "</failure>]]><x a=\"&" in text and "\x1b" not in text
     assert suites["hostile 1.0"].get("failures") == "2"
+    allow = support.write(tmp + "/allow", "hostile script-failed # known\n")
+    check(shared, "--allow", allow, "--junit", path, "platform", hostile)
+    assert xml.etree.ElementTree.parse(path).getroot().get("failures") == "0"
     assert suites["clean 1.0"].get("failures") == "0" and suites["clean 1.0"].find(".//failure") is None
     skipped = [case.get("name") for case in suites["clean 1.0"].iter("testcase") if case.find("skipped") is not None]
     assert skipped == ["step upgrade"]
@@ -218,3 +250,15 @@ def test_a_script_that_hangs(shared, tmp):
     reports, _ = check(shared, "--timeout", "2", "platform", deb, code=DIFFERS)
     assert ("install", "script-failed", None) in found(reports["hangs"])
     assert "longer than 2 s" in reports["hangs"]["findings"][0]["detail"]
+
+
+def test_odd_packages_do_not_end_the_run(shared, tmp):
+    full = faulty_packages.build_one(tmp, "full", {"postinst": "if echo x > /dev/full; then exit 1; fi\n"}, {})
+    deep = faulty_packages.build_one(
+        tmp, "deep", {"postinst": "perl -e 'chdir \"/opt\"; for (1 .. 30) { mkdir \"d\" x 200; chdir \"d\" x 200 }'\n"}, {})
+    # of a namespace of its own; not in the collection of faulty packages, which other tools are run on as well
+    ends = faulty_packages.build_one(tmp, "ends", {"postinst": "kill -9 -1\n"}, {})
+    reports, _ = check(shared, "platform", full, deep, ends, code=DIFFERS)
+    assert reports["full"]["findings"] == []
+    assert ("install", "script-failed", None) in found(reports["ends"])
+    assert found(reports["deep"]) == {("purge", "file-left", "/opt/" + "d" * 200)}

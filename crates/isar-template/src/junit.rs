@@ -2,16 +2,16 @@
 // Copyright (c) The isar-template authors
 //! # JUnit XML
 //!
-//! What CI systems read: a suite for each package, with a case for each step and for each kind of finding. Findings
-//! that are allowed, and those that are for information, are output of a case that passes.
+//! What CI systems read: a suite for each package, with a case for each step and for each kind of finding. A
+//! case fails only for what makes the exit code 7; what is allowed or not bad enough is output of a case that passes.
 
 use std::fmt::Write as _;
 
-use template_chroot::qa::{Finding, Kind, Outcome, PackageReport, QaReport, Severity};
+use template_chroot::qa::{Finding, Kind, Outcome, PackageReport, QaReport, Severity, StepReport};
 
-/// A document for all packages.
-pub fn render(report: &QaReport) -> String {
-    let suites: Vec<Suite> = report.packages.iter().map(suite).collect();
+/// A document for all packages; `least` is how bad a finding must be to be a failure.
+pub fn render(report: &QaReport, least: Severity) -> String {
+    let suites: Vec<Suite> = report.packages.iter().map(|package| suite(package, least)).collect();
     let (tests, failures) = (sum(&suites, |s| s.cases.len()), sum(&suites, Suite::failures));
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let template = format!("{}:{}", report.template.name, report.template.version);
@@ -64,27 +64,34 @@ struct Case {
     output: String,
 }
 
-fn suite(package: &PackageReport) -> Suite {
-    let mut cases: Vec<Case> = package
-        .steps
-        .iter()
-        .map(|step| Case {
-            name: format!("step {}", step.step.word()),
-            seconds: step.seconds,
-            failure: (step.outcome == Outcome::Failed)
-                .then(|| ("step-failed".to_owned(), format!("dpkg failed: {}", step.step.word()))),
-            skipped: (step.outcome == Outcome::Skipped)
-                .then(|| step.detail.clone().unwrap_or_else(|| "not tried".to_owned())),
-            ..Case::default()
-        })
-        .collect();
-    cases.extend(Kind::ALL.iter().map(|kind| check(package, *kind)));
+fn suite(package: &PackageReport, least: Severity) -> Suite {
+    let mut cases: Vec<Case> = package.steps.iter().map(|step| tried(package, step, least)).collect();
+    cases.extend(Kind::ALL.iter().map(|kind| check(package, *kind, least)));
     Suite { name: format!("{} {}", package.package, package.version), cases }
 }
 
-fn check(package: &PackageReport, kind: Kind) -> Case {
+fn tried(package: &PackageReport, step: &StepReport, least: Severity) -> Case {
+    let mut case =
+        Case { name: format!("step {}", step.step.word()), seconds: step.seconds, ..Case::default() };
+    match step.outcome {
+        Outcome::Ok => {}
+        Outcome::Skipped => {
+            case.skipped = Some(step.detail.clone().unwrap_or_else(|| "not tried".to_owned()));
+        }
+        Outcome::Failed => {
+            let text = format!("dpkg failed: {}", step.step.word());
+            match package.findings.iter().any(|f| f.step == step.step && f.counts(least)) {
+                true => case.failure = Some(("step-failed".to_owned(), text)),
+                false => case.output = format!("{text}, and nothing that it found counts"),
+            }
+        }
+    }
+    case
+}
+
+fn check(package: &PackageReport, kind: Kind, least: Severity) -> Case {
     let (bad, other): (Vec<&Finding>, Vec<&Finding>) =
-        package.findings.iter().filter(|f| f.kind == kind).partition(|f| f.counts(Severity::Warning));
+        package.findings.iter().filter(|f| f.kind == kind).partition(|f| f.counts(least));
     let lines = |findings: &[&Finding]| findings.iter().map(|f| line(f)).collect::<Vec<_>>().join("\n");
     Case {
         name: format!("check {kind}"),
@@ -156,6 +163,57 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use template_chroot::qa::{Step, Summary, TemplateId};
+
+    fn report(findings: Vec<Finding>) -> QaReport {
+        let steps =
+            vec![StepReport { step: Step::Remove, outcome: Outcome::Failed, seconds: 0.5, detail: None }];
+        let text = |text: &str| text.to_owned();
+        QaReport {
+            version: 1,
+            template: TemplateId { name: text("t"), version: text("1"), digest: text("sha256:0") },
+            packages: vec![PackageReport {
+                package: text("app"),
+                version: text("1"),
+                architecture: text("all"),
+                file: text("app.deb"),
+                sha256: text("0"),
+                steps,
+                findings,
+            }],
+            summary: Summary::default(),
+            unused_allowances: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn failures_are_what_the_exit_code_counts() {
+        let finding = |kind: Kind, step| Finding {
+            kind,
+            severity: kind.severity(),
+            package: "app".to_owned(),
+            path: None,
+            detail: "why".to_owned(),
+            step,
+            allowed: None,
+        };
+        let failed = finding(Kind::ScriptFailed, Step::Remove);
+        let allowed = Finding { allowed: Some("known".to_owned()), ..failed.clone() };
+        let user = finding(Kind::UserLeft, Step::Purge);
+        for (findings, least, failures) in [
+            (vec![failed], Severity::Error, 2),
+            (vec![allowed.clone()], Severity::Error, 0),
+            (vec![allowed.clone(), user.clone()], Severity::Error, 0),
+            (vec![allowed, user], Severity::Warning, 1),
+        ] {
+            let report = report(findings);
+            let text = render(&report, least);
+            assert_eq!(text.matches("<failure ").count(), failures, "{text}");
+            assert_eq!(report.fails(least), failures > 0);
+            assert!(text.contains(": why"), "{text}");
+        }
+    }
 
     #[test]
     fn hostile_text_stays_text() {

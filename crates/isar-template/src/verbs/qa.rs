@@ -43,6 +43,12 @@ pub struct QaOpts {
     /// Repository folder on the host (with Packages, or with dists/) that has what packages need
     #[arg(long, value_name = "DIR")]
     repo: Vec<PathBuf>,
+    /// Allow the version of this package of the template to change when a package needs it
+    #[arg(long, value_name = "PKG")]
+    allow_upgrade: Vec<String>,
+    /// Allow packages from this other release of the distribution when a package needs them
+    #[arg(long, value_name = "CODENAME")]
+    allow_suite: Vec<String>,
     /// Show a directory of the host inside, read-only: where sources of the template expect a repository
     #[arg(long = "bind", value_name = "SRC:DST")]
     binds: Vec<Bind>,
@@ -107,7 +113,7 @@ pub fn run(cli: &Cli, opts: &QaOpts) -> Result<u8> {
     let given = expand(&opts.packages)?;
     let (store, stored) = source::find(cli, &opts.template, &opts.trust, &progress)?;
     let (files, skip_foreign) = match opts.packages.is_empty() {
-        true => (self_built(&store, &stored)?, false),
+        true => (self_built(&store, &stored)?, true),
         false => (given, opts.packages.iter().any(|p| p.is_dir())),
     };
     let scratch = store.scratch()?;
@@ -122,6 +128,8 @@ pub fn run(cli: &Cli, opts: &QaOpts) -> Result<u8> {
         skip_foreign,
         repos: opts.repo.clone(),
         binds: resolve_binds(&opts.binds)?,
+        allow_upgrade: opts.allow_upgrade.clone(),
+        allow_suite: opts.allow_suite.clone(),
         update: opts.update,
         allow,
         limit: opts.timeout,
@@ -134,7 +142,8 @@ pub fn run(cli: &Cli, opts: &QaOpts) -> Result<u8> {
         log::warn!("nothing needs this entry of the allow-list: {entry}");
     }
     if let Some(path) = &opts.junit {
-        std::fs::write(path, junit::render(&report)).map_err(|e| Error::io("writing", path, e))?;
+        std::fs::write(path, junit::render(&report, opts.fail_on.into()))
+            .map_err(|e| Error::io("writing", path, e))?;
     }
     output::result(cli, json!({ "qa": report }), |out| show_report(out, &report))?;
     Ok(if report.fails(opts.fail_on.into()) { 7 } else { 0 })

@@ -3,14 +3,15 @@
 //! # What a package of the template has left in there already
 //!
 //! A package that the template has is purged first. What stays behind of it would be there before and after every step,
-//! and so nothing that differs. It is found by name: what the scripts of the package speak of, and nobody else's.
+//! and so nothing that differs. It is found by name: accounts that the scripts of the package speak of, and nobody else's;
+//! paths that have its name. Other paths that scripts speak of may be anybody's, and are for information.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::course::State;
 use super::noise::is_noise;
-use super::report::{Finding, Kind, Step};
+use super::report::{Finding, Kind, Severity, Step};
 use super::view::View;
 use crate::apt::status::Package;
 use crate::error::Result;
@@ -25,6 +26,9 @@ const MASTERS: [&str; 2] = ["/usr/share/base-passwd/passwd.master", "/usr/share/
 /// Where a package usually keeps something under its own name.
 const USUAL: [&str; 5] = ["/etc", "/opt", "/srv", "/var/lib", "/var/spool"];
 
+/// What systemd makes accounts and files of.
+const LISTS: [&str; 2] = ["sysusers.d", "tmpfiles.d"];
+
 /// What is left of a package that was purged from the template.
 pub(super) fn left(template: &View, without: &State, package: &Package) -> Result<Vec<Finding>> {
     let records = Records::open(template)?;
@@ -33,9 +37,7 @@ pub(super) fn left(template: &View, without: &State, package: &Package) -> Resul
         text.push_str(&records.text(&package.name, &package.architecture, script)?);
     }
     for path in records.files(&package.name, &package.architecture)? {
-        let is_list =
-            path.parent().is_some_and(|dir| dir.ends_with("sysusers.d") || dir.ends_with("tmpfiles.d"));
-        if is_list {
+        if path.parent().is_some_and(|dir| LISTS.iter().any(|list| dir.ends_with(list))) {
             text.push_str(&template.text(&path)?);
         }
     }
@@ -48,6 +50,12 @@ pub(super) fn left(template: &View, without: &State, package: &Package) -> Resul
     }
     for master in MASTERS {
         others.push_str(&without.view.text(master)?.replace(':', " "));
+    }
+    for dir in LISTS.iter().flat_map(|list| [format!("/etc/{list}"), format!("/usr/lib/{list}")]) {
+        for (name, _) in without.view.list(&dir)? {
+            others.push_str(&without.view.text(Path::new(&dir).join(name))?);
+            others.push('\n');
+        }
     }
     let (own, others) = (words(&text), words(&others));
     let spoken: BTreeSet<&str> = own.difference(&others).copied().collect();
@@ -69,12 +77,28 @@ pub(super) fn left(template: &View, without: &State, package: &Package) -> Resul
     for path in paths.into_iter().filter(|path| !owned.contains_key(path)) {
         let shown = path.to_string_lossy().into_owned();
         let below = told.as_ref().is_some_and(|dir| path.starts_with(dir));
-        if !below && !is_noise(&shown) && without.view.kind(&path)?.is_some() {
+        if below || is_noise(&shown) || without.view.kind(&path)?.is_none() {
+            continue;
+        }
+        if has_name(&path, &package.name) {
             found.push(say(Kind::FileLeft, "is left in the template".to_owned()).at(shown));
             told = Some(path);
+        } else {
+            let detail = "a script of the package names it, and no package owns it".to_owned();
+            found.push(say(Kind::FileLeft, detail).severity(Severity::Info).at(shown));
         }
     }
     Ok(found)
+}
+
+/// Whether a package gave something in a path its name: `/etc/app.conf`, `/var/lib/my-app`, but no `/var/lib/apps`.
+fn has_name(path: &Path, package: &str) -> bool {
+    let outside = |c: Option<char>| c.is_none_or(|c| !c.is_ascii_alphanumeric());
+    path.iter().map(|part| part.to_string_lossy()).any(|part| {
+        part.match_indices(package).any(|(at, _)| {
+            outside(part[..at].chars().next_back()) && outside(part[at + package.len()..].chars().next())
+        })
+    })
 }
 
 /// Names and paths in a script.
@@ -91,6 +115,16 @@ fn words(text: &str) -> BTreeSet<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_have_names() {
+        for path in ["/etc/app", "/etc/app.conf", "/var/lib/my-app/x", "/srv/app_1"] {
+            assert!(has_name(Path::new(path), "app"), "{path}");
+        }
+        for path in ["/etc/machine-id", "/var/lib/apps", "/etc/xapp"] {
+            assert!(!has_name(Path::new(path), "app"), "{path}");
+        }
+    }
 
     #[test]
     fn scripts_are_cut_into_words() {

@@ -120,7 +120,7 @@ impl Course<'_> {
         if run.success() {
             let installed = State::of(ground.stack.on(&layer), Some(layer))?;
             self.findings.extend(judge.installed(&ground, &installed)?);
-            self.reinstall(&installed)?;
+            self.reinstall(&ground, &installed)?;
             self.remove(&ground, &installed)?;
         }
         self.upgrade(&bottom, &ground, older)
@@ -152,14 +152,14 @@ impl Course<'_> {
         Ok(Some(without))
     }
 
-    fn reinstall(&mut self, installed: &State) -> Result<()> {
+    fn reinstall(&mut self, ground: &State, installed: &State) -> Result<()> {
         let (run, layer) = self.dpkg(&installed.stack, &["--install", &self.deb.inside])?;
         let judge = self.judge(Step::Reinstall);
         self.findings.extend(judge.run(&run));
         self.record_run(Step::Reinstall, &run);
         if run.success() {
             let again = State::of(installed.stack.on(&layer), Some(layer))?;
-            self.findings.extend(judge.repeated(installed, &again, &[&again])?);
+            self.findings.extend(judge.repeated(ground, installed, &again, &[&again])?);
         }
         Ok(())
     }
@@ -188,7 +188,7 @@ impl Course<'_> {
         self.record_run(Step::InstallAgain, &run);
         if run.success() {
             let again = State::of(purged.stack.on(&layer), Some(layer))?;
-            self.findings.extend(judge.repeated(installed, &again, &[&removed, &purged, &again])?);
+            self.findings.extend(judge.repeated(ground, installed, &again, &[&removed, &purged, &again])?);
         }
         Ok(())
     }

@@ -2,10 +2,14 @@
 // Copyright (c) The isar-template authors
 //! # One call of dpkg, and what its scripts do beside it
 //!
-//! A fresh sandbox without network. The kernel counts in there what could not be sent for want of a route, whether or
-//! not a script says so; the position in the file that is standard input tells whether anybody has read an answer
-//! from it; and what still runs when dpkg has ended is not meant to.
+//! A fresh sandbox without network. dpkg and the scripts have standard output; standard error is our own report, which
+//! they can neither drown nor cut. It may miss all the same: a script can end every process in there.
+//!
+//! The kernel counts in there what could not be sent for want of a route, whether or not a script says so; the position
+//! in the file that is standard input tells whether anybody has read an answer from it; and what still runs when dpkg
+//! has ended is not meant to.
 
+use std::io;
 use std::path::Path;
 use std::time::Instant;
 
@@ -16,7 +20,7 @@ use crate::sandbox::{Bind, OWN_DIR, Sandbox};
 /// What scripts read that ask on standard input: many times Enter.
 const ANSWERS: &str = "\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n";
 
-/// Separates the output from our own report.
+/// Begins our own report.
 const MARKER: &str = "@@ isar-template qa @@";
 
 const SCRIPT: &str = r#"
@@ -26,6 +30,7 @@ before=$(cat /proc/net/snmp 2>/dev/null)
 exec 3< /run/isar-template/answers
 timeout --kill-after=10 "$limit" "$@" <&3 3<&- 2>&1
 code=$?
+exec >&2
 printf '\n%s\ncode %s\n' "$marker" "$code"
 while read -r key value; do
     if [ "$key" = pos: ]; then printf 'position %s\n' "$value"; fi
@@ -47,6 +52,9 @@ dpkg --audit 2>&1
 exit 0
 "#;
 
+/// With less room than this, a failure is blamed on the disk and not on the package.
+const LEAST_ROOM: u64 = 64 << 20;
+
 /// How dpkg is called: nobody is asked, and a tree that is thrown away needs no fsync.
 const OPTIONS: [&str; 3] = ["--force-unsafe-io", "--force-confdef", "--force-confold"];
 
@@ -58,6 +66,8 @@ pub(super) struct Run {
     pub output: String,
     /// What `dpkg --audit` says afterwards.
     pub audit: String,
+    /// Nobody was left to tell how it ended.
+    pub lost: bool,
     /// Names of what still runs.
     pub processes: Vec<String>,
     /// Somebody has read from standard input.
@@ -105,19 +115,19 @@ impl Dpkg<'_> {
         argv.extend(OPTIONS);
         argv.extend(arguments);
         let captured = self.sandbox(stack, layer).capture(&argv)?;
-        let text = captured.text();
-        let mut run = parse(&text).ok_or_else(|| {
-            ChrootError::Internal(format!(
-                "running dpkg {}: the sandbox does not say how it ended: {}",
-                arguments.join(" "),
-                captured.errors().trim()
-            ))
-        })?;
-        if run.output.contains("No space left on device") {
-            return Err(ChrootError::Internal(format!(
-                "running dpkg {}: no space left on device",
-                arguments.join(" ")
-            )));
+        let report = captured.errors();
+        let mut run = parse(&report).unwrap_or_else(|| {
+            log::debug!("the sandbox ended with {} and says: {}", captured.exit.code, report.trim());
+            Run { code: -1, lost: true, ..Run::default() }
+        });
+        run.output = captured.text();
+        if !run.success() && layer.room()? < LEAST_ROOM {
+            let full = io::Error::from(io::ErrorKind::StorageFull);
+            return Err(ChrootError::io(
+                &format!("running dpkg {} in", arguments.join(" ")),
+                layer.path(),
+                full,
+            ));
         }
         run.seconds = begin.elapsed().as_secs_f64();
         Ok(run)
@@ -129,12 +139,13 @@ pub(super) fn inside(file: &str) -> String {
     format!("{OWN_DIR}/debs/{file}")
 }
 
+/// All but the output.
 fn parse(text: &str) -> Option<Run> {
-    let (output, report) = text.rsplit_once(&format!("\n{MARKER}\n"))?;
+    let (_, report) = text.rsplit_once(&format!("\n{MARKER}\n"))?;
     let (head, rest) = report.split_once("\nbefore\n")?;
     let (before, rest) = rest.split_once("\nafter\n")?;
     let (after, audit) = rest.split_once("audit\n")?;
-    let mut run = Run { output: output.to_owned(), audit: audit.trim().to_owned(), ..Run::default() };
+    let mut run = Run { audit: audit.trim().to_owned(), ..Run::default() };
     run.code = -1;
     for line in head.lines() {
         match line.split_once(' ') {
@@ -178,12 +189,11 @@ mod tests {
             )
         };
         let text = format!(
-            "Setting up x\n@@ fake\n\n{MARKER}\ncode 1\nposition 3\nprocesses sleep/my daemon/sleep/\nbefore\n{}\nafter\n{}\naudit\nbad\n",
+            "what a shell says\n\n{MARKER}\ncode 1\nposition 3\nprocesses sleep/my daemon/sleep/\nbefore\n{}\nafter\n{}\naudit\nbad\n",
             snmp(1, 0),
             snmp(3, 2)
         );
         let run = parse(&text).unwrap();
-        assert_eq!(run.output, "Setting up x\n@@ fake\n");
         assert_eq!((run.code, run.asked, run.attempts), (1, true, 4));
         assert_eq!(run.processes, ["my daemon", "sleep"]);
         assert_eq!(run.audit, "bad");

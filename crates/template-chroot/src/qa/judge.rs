@@ -10,6 +10,7 @@ use super::dpkg::Run;
 use super::layers::{Change, Layer, What, compare};
 use super::noise::is_noise;
 use super::report::{Finding, Kind, Severity, Step};
+use super::view::View;
 use super::{questions, words};
 use crate::error::Result;
 use crate::system::{self, Records, plain};
@@ -75,7 +76,10 @@ impl Judge {
         // what worked the first time
         let again = matches!(self.step, Step::Reinstall | Step::InstallAgain);
         let mut found: Vec<Finding> = Vec::new();
-        if run.timed_out() {
+        if run.lost {
+            let detail = format!("dpkg and all that ran beside it were ended, as by a script; {tail}");
+            found.push(self.finding(Kind::ScriptFailed, detail));
+        } else if run.timed_out() {
             let detail = format!("a script took longer than {} s; {tail}", self.limit);
             found.push(self.finding(Kind::ScriptFailed, detail));
         } else if again && !run.success() {
@@ -134,7 +138,13 @@ impl Judge {
     }
 
     /// In what a second time differs from the first.
-    pub fn repeated(&self, first: &State, again: &State, between: &[&State]) -> Result<Vec<Finding>> {
+    pub fn repeated(
+        &self,
+        ground: &State,
+        first: &State,
+        again: &State,
+        between: &[&State],
+    ) -> Result<Vec<Finding>> {
         let how = match self.step {
             Step::Reinstall => "after it was installed once more",
             _ => "after it was purged and installed again",
@@ -143,8 +153,17 @@ impl Judge {
         for what in first.registered.differs(&again.registered) {
             found.push(self.finding(Kind::NotIdempotent, format!("other {what} {how}")));
         }
+        let own = Records::open(&again.view)?.files(&self.package, &self.architecture)?;
+        let own: BTreeSet<PathBuf> = own.iter().map(|path| plain(path)).collect();
         for change in changes(between, first, again)? {
             if redirected(first, &change) || redirected(again, &change) {
+                continue;
+            }
+            // an empty directory of the template that was gone in between is as the package has it now
+            if self.step == Step::InstallAgain
+                && went_with_package(&ground.view, &change.path, &own)?
+                && Records::open(&ground.view)?.owners(&BTreeSet::from([plain(&change.path)]))?.is_empty()
+            {
                 continue;
             }
             let (what, severity) = match &change.what {
@@ -171,6 +190,11 @@ impl Judge {
         let gone = changes.iter().filter(|c| !matches!(c.what, What::Added(_)));
         let paths: BTreeSet<PathBuf> = gone.map(|c| plain(&c.path)).collect();
         let owners = Records::open(&before.view)?.owners(&paths)?;
+        let mut own = BTreeSet::new();
+        for state in between {
+            let files = Records::open(&state.view)?.files(&self.package, &self.architecture)?;
+            own.extend(files.iter().map(|path| plain(path)));
+        }
         let mut directory: Option<(PathBuf, Finding, usize)> = None;
         for change in &changes {
             let path = plain(&change.path);
@@ -178,6 +202,12 @@ impl Judge {
                 continue;
             }
             let What::Added(node) = &change.what else {
+                if change.what == What::Removed
+                    && !owners.contains_key(&path)
+                    && went_with_package(&before.view, &change.path, &own)?
+                {
+                    continue;
+                }
                 let owner = owners.get(&path).and_then(|o| o.iter().next());
                 found.extend(self.foreign(change, owner));
                 continue;
@@ -215,6 +245,20 @@ impl Judge {
         };
         Some(finding.at(change.shown()))
     }
+}
+
+/// Whether it was a directory with nothing but directories in it, all of which the package names. dpkg takes such away,
+/// unless another package names them, too; so `/opt` goes with the last package that has something in there.
+fn went_with_package(before: &View, path: &Path, own: &BTreeSet<PathBuf>) -> Result<bool> {
+    if before.kind(path)? != Some(system::Kind::Directory) || !own.contains(&plain(path)) {
+        return Ok(false);
+    }
+    for (name, _) in before.list(path)? {
+        if !went_with_package(before, &path.join(name), own)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn finished((_, mut finding, inside): (PathBuf, Finding, usize)) -> Finding {

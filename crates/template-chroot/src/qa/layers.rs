@@ -11,6 +11,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use super::view::{Node, View, differences};
 use crate::error::{ChrootError, Result};
 use crate::sandbox::Root;
@@ -70,6 +72,19 @@ impl Layer {
         Ok(Self { upper, work, _dir: dir })
     }
 
+    /// Where it is on this machine.
+    pub fn path(&self) -> &Path {
+        &self.upper
+    }
+
+    /// Bytes that it can still take.
+    pub fn room(&self) -> Result<u64> {
+        let room =
+            rustix::fs::statvfs(&self.upper).map_err(|e| ChrootError::io("looking at", &self.upper, e))?;
+        let no_names = room.f_files > 0 && room.f_ffree == 0;
+        Ok(if no_names { 0 } else { room.f_bfree.saturating_mul(room.f_frsize) })
+    }
+
     /// All paths that it holds something for, and of directories that hide others, what `old` has in there.
     fn touched(&self, old: &View, paths: &mut BTreeSet<PathBuf>) -> Result<()> {
         let mut todo = vec![(PathBuf::new(), false)];
@@ -79,7 +94,11 @@ impl Layer {
             if opaque {
                 paths.extend(old.list(&path)?.into_iter().map(|(name, _)| path.join(name)));
             }
-            let entries = fs::read_dir(&dir).map_err(|e| ChrootError::io("reading", &dir, e))?;
+            let entries = match fs::read_dir(&dir) {
+                // deeper than any path: the directories above are compared, and that has to do
+                Err(e) if e.raw_os_error() == Some(Errno::NAMETOOLONG.raw_os_error()) => continue,
+                other => other.map_err(|e| ChrootError::io("reading", &dir, e))?,
+            };
             for entry in entries {
                 let entry = entry.map_err(|e| ChrootError::io("reading", &dir, e))?;
                 let inner = path.join(entry.file_name());
@@ -193,6 +212,23 @@ mod tests {
             })
             .collect();
         assert_eq!(shown, ["~ /etc/changed content", "+ /etc/new", "~ /etc/same mode", "- /var"]);
+    }
+
+    #[test]
+    fn no_path_is_too_deep() {
+        let dir = tempfile::tempdir().unwrap();
+        let none = Stack::new(vec![]);
+        let (old, new) = (layer(dir.path(), &none, &[]), layer(dir.path(), &none, &[]));
+        let mut parent = fs::File::open(&new.upper).unwrap();
+        let name = "d".repeat(200);
+        for _ in 0..30 {
+            rustix::fs::mkdirat(&parent, &name, rustix::fs::Mode::RWXU).unwrap();
+            let flags = rustix::fs::OFlags::DIRECTORY;
+            parent = rustix::fs::openat(&parent, &name, flags, rustix::fs::Mode::empty()).unwrap().into();
+        }
+        let views = (none.on(&old).view().unwrap(), none.on(&new).view().unwrap());
+        let changes = compare(&[&old, &new], &views.0, &views.1).unwrap();
+        assert!(changes.len() > 10 && changes[0].shown() == format!("/{name}"));
     }
 
     #[test]

@@ -59,6 +59,10 @@ pub struct QaRequest {
     pub repos: Vec<PathBuf>,
     /// What the sources of the template need besides.
     pub binds: Vec<Bind>,
+    /// Packages of the template that may change when a package needs others, besides those that are checked.
+    pub allow_upgrade: Vec<String>,
+    /// Other releases of the distribution that needed packages may come from, by codename.
+    pub allow_suite: Vec<String>,
     /// How the package lists are brought up to date, if they are needed at all.
     pub update: UpdateMode,
     /// What is allowed to be wrong.
@@ -71,7 +75,18 @@ pub struct QaRequest {
 
 /// Checks packages. What is wrong with them is in the report; an error is what kept it from being made.
 pub fn check(request: &QaRequest, tell: &dyn Fn(Event<'_>)) -> Result<QaReport> {
-    request.binds.iter().try_for_each(Bind::check)?;
+    let mut transaction = TransactionRequest {
+        repos: request.repos.clone(),
+        binds: request.binds.clone(),
+        update: request.update,
+        allow_upgrade: request.allow_upgrade.clone(),
+        allow_suite: request.allow_suite.clone(),
+        no_recommends: true,
+        unsafe_io: true,
+        scratch_dir: Some(request.scratch.clone()),
+        ..TransactionRequest::default()
+    };
+    transaction.check()?;
     let debs = request.scratch.join("debs");
     fs::create_dir(&debs)
         .and_then(|()| fs::set_permissions(&debs, fs::Permissions::from_mode(0o755)))
@@ -96,18 +111,8 @@ pub fn check(request: &QaRequest, tell: &dyn Fn(Event<'_>)) -> Result<QaReport> 
     let audit = dpkg.run(&template, &layer, &["--audit"])?.audit;
     let room = Room { template: template.clone(), scratch: &request.scratch, dpkg, audit };
 
-    let mut repos = vec![debs.clone()];
-    repos.extend(request.repos.iter().cloned());
-    let transaction = TransactionRequest {
-        repos,
-        binds: request.binds.clone(),
-        update: request.update,
-        allow_upgrade: packages.candidates.iter().map(|c| c.deb.name.clone()).collect(),
-        no_recommends: true,
-        unsafe_io: true,
-        scratch_dir: Some(request.scratch.clone()),
-        ..TransactionRequest::default()
-    };
+    transaction.repos.insert(0, debs.clone());
+    transaction.allow_upgrade.extend(packages.candidates.iter().map(|c| c.deb.name.clone()));
     let mut forward = |event: Event<'_>| tell(event);
     let mut resolver = Resolver::new(&template, &request.scratch, transaction, &mut forward);
     let mut reports = Vec::new();

@@ -4,9 +4,12 @@
 //!
 //! Databases of the package manager, logs, and caches that triggers bring up to date. docs/manual.md has the same list.
 
-use super::glob::matches;
+use std::path::Path;
 
-/// Nothing is said about these paths.
+use super::glob::matches;
+use crate::system::plain;
+
+/// Nothing is said about these paths, as a merged system has them.
 const IGNORED: &[&str] = &[
     // databases of dpkg, apt, debconf and ucf; what they say is compared, not how it is written
     "/var/lib/dpkg/**",
@@ -59,13 +62,19 @@ const IGNORED: &[&str] = &[
     "/var/lib/systemd/catalog/database",
     "/etc/mailcap",
     "/boot/initrd.img-*",
+    "/var/lib/initramfs-tools/*",
 ];
 
 /// Whether a difference there means nothing.
 pub(super) fn is_noise(path: &str) -> bool {
     // a file system of its own in every sandbox, and on a device
     let elsewhere = ["/run/", "/tmp/", "/dev/", "/proc/", "/sys/"];
-    elsewhere.iter().any(|dir| path.starts_with(dir)) || IGNORED.iter().any(|glob| matches(glob, path))
+    if elsewhere.iter().any(|dir| path.starts_with(dir)) {
+        return true;
+    }
+    let merged = plain(Path::new(path));
+    let path = merged.to_string_lossy();
+    IGNORED.iter().any(|glob| matches(glob, &path))
 }
 
 #[cfg(test)]
@@ -74,9 +83,16 @@ mod tests {
 
     #[test]
     fn databases_are_noise_and_data_is_not() {
-        for path in
-            ["/var/lib/dpkg/status", "/var/log/x/y.log", "/usr/lib/python3/__pycache__/a.pyc", "/etc/shadow-"]
-        {
+        for path in [
+            "/var/lib/dpkg/status",
+            "/var/log/x/y.log",
+            "/usr/lib/python3/__pycache__/a.pyc",
+            "/etc/shadow-",
+            "/var/lib/initramfs-tools/6.1.0-1-amd64",
+            // where /lib is a directory of its own
+            "/lib/modules/6.1.0-1-amd64/modules.dep",
+            "/lib/udev/hwdb.bin",
+        ] {
             assert!(is_noise(path), "{path}");
         }
         for path in [
@@ -86,6 +102,7 @@ mod tests {
             "/etc/hosts",
             "/usr/share/mime",
             "/opt/app.py",
+            "/lib/modules/6.1.0-1-amd64/extra/app.ko",
         ] {
             assert!(!is_noise(path), "{path}");
         }

@@ -161,9 +161,9 @@ impl Finding {
         Self {
             kind,
             severity: kind.severity(),
-            package: package.to_owned(),
+            package: spelled_out(package),
             path: None,
-            detail: detail.into(),
+            detail: spelled_out(&detail.into()),
             step,
             allowed: None,
         }
@@ -183,6 +183,14 @@ impl Finding {
     pub fn counts(&self, least: Severity) -> bool {
         self.allowed.is_none() && self.severity >= least
     }
+}
+
+/// Text that scripts may have had a word in, with no other control characters than those of lines.
+fn spelled_out(text: &str) -> String {
+    let control = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    text.chars()
+        .flat_map(|c| if control(c) { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
+        .collect()
 }
 
 /// How bad a finding is.
@@ -334,6 +342,12 @@ mod tests {
             assert_eq!(serde_json::to_value(step).unwrap(), step.word());
         }
         assert_eq!("file-lost".parse::<Kind>().unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn control_characters_are_spelled_out() {
+        let finding = Finding::new(Kind::ScriptFailed, "p", Step::Install, "a\x1b[2J\r\n\tb\u{9b}");
+        assert_eq!(finding.detail, "a\\u{1b}[2J\\r\n\tb\\u{9b}");
     }
 
     #[test]
