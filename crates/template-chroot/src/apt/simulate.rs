@@ -96,7 +96,7 @@ fn unquoted(text: &str) -> String {
         match quoted {
             Some(byte) => {
                 out.push(byte);
-                out.extend_from_slice(part[2..].as_bytes());
+                out.extend_from_slice(&part.as_bytes()[2..]);
             }
             None => {
                 out.push(b'%');
