@@ -21,13 +21,13 @@ DONTBOTHERNEWLOCALE
 #VERBOSE
 {}
 """
-# with nothing that came with it, dpkg does what apt would take a second for
-REMOVE_ALONE = ("dpkg", "--purge", PACKAGE)
-REMOVE_ALL = (
+# with nothing that came with it, these do what apt does with them, which would take a second
+REMOVE_ALONE = (("dpkg", "--purge", PACKAGE), ("dpkg", "--configure", "--pending"))
+REMOVE_ALL = ((
     "apt-get", "purge", "--yes", "--auto-remove",
     "-o", "APT::AutoRemove::RecommendsImportant=false", "-o", "APT::AutoRemove::SuggestsImportant=false",
     PACKAGE,
-)  # fmt: skip
+),)  # fmt: skip
 
 
 def are_kept(d, commands):
@@ -58,5 +58,5 @@ def purge(d, root, kept):
     helper.as_root(d, "tee", configuration, text=CONFIGURATION.format(kept))
     environment = ["env", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C"]
     remove = REMOVE_ALONE if d.getVar("TEMPLATE_LOCALEPURGE_ALONE") == "1" else REMOVE_ALL
-    for command in ((PACKAGE,), remove):
+    for command in ((PACKAGE,), *remove):
         print(helper.as_root(d, "chroot", root, *environment, *command), flush=True)
