@@ -130,7 +130,7 @@ def test_killed_midway(shared, tmp, number):
     assert support.mounts() == mounts
     assert not os.path.exists(out)
     # a rerun works, and whatever the killed one left is not in its way
-    shared("install", "platform", "--remove", "nano", "--output", out)
+    shared("install", "platform", "--remove", "nano", "--no-reuse", "--output", out)
     left = set(support.files_of(shared.store)) - set(before)
     assert not [name for name, size in left if size > 0], left
 
