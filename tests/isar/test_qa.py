@@ -39,7 +39,7 @@ def test_what_is_allowed_with_a_reason_passes(consumer):
     path = os.path.join(consumer.path, "qa-allow.txt")
     with open(path, "w", encoding="utf-8") as file:
         for kind in ("file-left", "not-idempotent"):
-            file.write(f"{RECIPE} {kind} {LEFT}* # notes for other tests\n")
+            file.write(f"{RECIPE} {kind} {LEFT}** # notes for other tests\n")
     assert qa(consumer, "error", f'TEMPLATE_QA_ALLOW = "{path}"'), consumer.errors()
     assert not told(consumer, "WARNING:")
 
