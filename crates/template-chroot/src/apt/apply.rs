@@ -294,26 +294,12 @@ fn shell_line(argv: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::AskedBy;
     use super::*;
     use crate::sandbox::{Captured, Exit};
 
     fn action(operation: Operation, package: &str, version: Option<&str>) -> Action {
-        Action {
-            operation,
-            package: package.into(),
-            architecture: "amd64".into(),
-            old_version: None,
-            new_version: version.map(str::to_owned),
-            asked_by: AskedBy::Request,
-            due_to: vec![],
-            replaced_by: vec![],
-            self_built: false,
-            origin: None,
-            size: None,
-            installed_size: None,
-            sha256: None,
-        }
+        let new_version = version.map(str::to_owned);
+        Action { old_version: None, new_version, ..Action::example(operation, package) }
     }
 
     #[test]

@@ -63,26 +63,11 @@ fn note(line: &str, owners: &[(&str, &Action)]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::AskedBy;
     use super::*;
 
     #[test]
     fn changed_files_are_told() {
-        let action = |operation| Action {
-            operation,
-            package: "nano".into(),
-            architecture: "amd64".into(),
-            old_version: Some("1".into()),
-            new_version: None,
-            asked_by: AskedBy::Request,
-            due_to: vec![],
-            replaced_by: vec![],
-            self_built: false,
-            origin: None,
-            size: None,
-            installed_size: None,
-            sha256: None,
-        };
+        let action = |operation| Action::example(operation, "nano");
         let told = |operation, line: &str| note(line, &[("/etc/nanorc", &action(operation))]);
         let kept = told(Operation::Upgrade, "/etc/nanorc: FAILED").unwrap();
         assert_eq!(kept, "'/etc/nanorc' of 'nano' was changed in the template, and is kept as it is there");

@@ -131,6 +131,28 @@ pub struct Action {
     pub sha256: Option<String>,
 }
 
+#[cfg(test)]
+impl Action {
+    /// One that was asked for, from version 1 or to version 2, for tests to change.
+    pub(crate) fn example(operation: Operation, package: &str) -> Self {
+        Self {
+            operation,
+            package: package.into(),
+            architecture: "amd64".into(),
+            old_version: (operation != Operation::Install).then(|| "1".to_owned()),
+            new_version: (operation != Operation::Remove).then(|| "2".to_owned()),
+            asked_by: AskedBy::Request,
+            due_to: vec![],
+            replaced_by: vec![],
+            self_built: false,
+            origin: None,
+            size: None,
+            installed_size: None,
+            sha256: None,
+        }
+    }
+}
+
 /// What happens to a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -220,19 +220,10 @@ mod tests {
 
     fn action(operation: Operation, package: &str, asked_by: AskedBy) -> Action {
         Action {
-            operation,
-            package: package.into(),
-            architecture: "amd64".into(),
             old_version: Some("2".into()),
             new_version: (operation != Operation::Remove).then(|| "3".to_owned()),
             asked_by,
-            due_to: vec![],
-            replaced_by: vec![],
-            self_built: false,
-            origin: None,
-            size: None,
-            installed_size: None,
-            sha256: None,
+            ..Action::example(operation, package)
         }
     }
 

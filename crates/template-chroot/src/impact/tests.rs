@@ -1,25 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) The isar-template authors
 use super::*;
-use crate::apt::AskedBy;
 use crate::system::of_files;
 
 fn action(operation: Operation, package: &str) -> Action {
-    Action {
-        operation,
-        package: package.into(),
-        architecture: "amd64".into(),
-        old_version: (operation != Operation::Install).then(|| "1".to_owned()),
-        new_version: (operation != Operation::Remove).then(|| "2".to_owned()),
-        asked_by: AskedBy::Request,
-        due_to: vec![],
-        replaced_by: vec![],
-        self_built: false,
-        origin: None,
-        size: None,
-        installed_size: None,
-        sha256: None,
-    }
+    Action::example(operation, package)
 }
 
 /// What is orphaned, and the notes; `incoming` is of the action with that number.
