@@ -35,6 +35,12 @@ test-cli: ## the tests of the command line on real Debian trees
 	@scripts/build
 	@scripts/run-tests cli
 
+.PHONY: test-attacks
+test-attacks: ## hostile bundles and packages, which must not get anywhere
+	@scripts/setup build test
+	@scripts/build
+	@scripts/run-tests attacks
+
 .PHONY: test-layer
 test-layer: ## the tests of the layer that need no bitbake
 	@scripts/setup test
