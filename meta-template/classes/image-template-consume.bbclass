@@ -24,7 +24,7 @@ python () {
 }
 
 def template_take_over(d):
-    from imagetemplate import consume
+    from imagetemplate import apt_files, consume
     try:
         commands = consume.install_commands(d, (d.getVar('ROOTFS_INSTALL_COMMAND') or '').split())
     except consume.ConsumeError as error:
@@ -39,6 +39,10 @@ def template_take_over(d):
                     ' TEMPLATE_REMOVE TEMPLATE_ALLOW_UPGRADE TEMPLATE_ALLOW_SUITE'
                     ' TEMPLATE_ALLOW_ORPHANED_MODULES')
     d.appendVarFlag('do_rootfs_install', 'file-checksums', ' ${TEMPLATE_LIB}')
+    try:
+        apt_files.watch(d, 'do_rootfs_install')
+    except apt_files.AptFilesError as error:
+        bb.fatal(f"{d.getVar('PN')}: {error}")
     bb.build.addtask('do_template_rootfs', 'do_rootfs_install', None, d)
 
     # Isar runs localepurge in the tree, and downloads it from there; and the template has been through

@@ -10,7 +10,7 @@ TEMPLATE_QA_REPORT = "${WORKDIR}/template-qa.xml"
 TEMPLATE_QA_APT = "${WORKDIR}/template-qa-apt"
 
 python () {
-    from imagetemplate import qa, settings
+    from imagetemplate import apt_files, qa, settings
     try:
         settings.check_qa(d)
     except settings.SettingsError as error:
@@ -24,6 +24,10 @@ python () {
         # after it is deployed: what is built on it shall not depend on whether it was tried; and also where
         # it is off, so that images get by it to what else is to be tried
         bb.build.addtask('do_template_qa', 'do_build', 'do_deploy_deb', d)
+        try:
+            apt_files.watch(d, 'do_template_qa')
+        except apt_files.AptFilesError as error:
+            bb.fatal(f"{d.getVar('PN')}: {error}")
 }
 
 do_template_qa[depends] = "template-import:do_template_import"

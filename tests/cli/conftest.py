@@ -14,6 +14,7 @@ import tempfile
 
 import pytest
 
+import archive as archives
 import support
 
 CACHE = os.environ.get("ISAR_TEMPLATE_TEST_CACHE") or os.path.join(support.TOP, "build", "test-cache")
@@ -143,6 +144,21 @@ def tiny_bundle(tmp, helper, publisher):
     helper("pack", "--name", "tiny", "--version", "1.0", "--component", "rootfs=" + root,
            "--component", "buildchroot-target=" + chroot, "--sign", publisher.key, "--output", bundle)
     return bundle
+
+
+@pytest.fixture(scope="session")
+def archive_servers(session_dir):
+    archive = archives.Archive(os.path.join(session_dir, "archive"))
+    yield archive
+    archive.close()
+
+
+@pytest.fixture
+def archive(archive_servers):
+    """A Debian archive without faults; what was published before is there still."""
+    for remembered in (archive_servers.faults, archive_servers.proxied, archive_servers.asked):
+        remembered.clear()
+    return archive_servers
 
 
 @pytest.fixture

@@ -11,13 +11,6 @@ import support
 from support import NETWORK, REFUSED, UNTRUSTED
 
 
-@pytest.fixture(scope="module")
-def archive(session_dir):
-    archive = archives.Archive(os.path.join(session_dir, "archive"))
-    yield archive
-    archive.close()
-
-
 class Aged:
     """A tree of the template whose sources can be chosen; plans leave it alone."""
 
@@ -53,8 +46,6 @@ def aged_tree(session_dir, platform):
 
 @pytest.fixture
 def aged(shared, aged_tree, archive):
-    archive.faults.clear()
-    archive.proxied.clear()
     support.command("sh", "-c", "rm -rf '%s'/var/lib/apt/lists/*" % aged_tree)
     return Aged(shared, aged_tree, archive)
 
@@ -137,10 +128,10 @@ def test_repository_without_a_signature(aged, archive, tmp):
 
 
 @pytest.fixture(scope="module")
-def pool(archive, session_dir):
+def pool(archive_servers, session_dir):
     """A repository with a package that nobody changes, and can be used by many tests."""
-    archive.publish("pool", [support.make_deb(session_dir, "pooled")])
-    return archive.source("pool")
+    archive_servers.publish("pool", [support.make_deb(session_dir, "pooled")])
+    return archive_servers.source("pool")
 
 
 @pytest.mark.parametrize("file,fault,kind", [
@@ -292,8 +283,8 @@ def test_no_proxy_and_a_proxy_that_fails(aged, archive, pool, tmp):
 
 
 @pytest.fixture(scope="module")
-def https(archive):
-    return archive.serve_https()
+def https(archive_servers):
+    return archive_servers.serve_https()
 
 
 def test_certificates_of_an_own_authority(aged, archive, https, tmp):

@@ -27,6 +27,9 @@ class Store:
     def getVarFlag(self, name, flag, expand=True):
         return self.flags.get((name, flag))
 
+    def appendVarFlag(self, name, flag, value):
+        self.flags[name, flag] = self.flags.get((name, flag), "") + value
+
 
 @pytest.fixture
 def store():

@@ -238,7 +238,8 @@ impl Fault {
                 3,
                 Some(
                     "an archive that has changed its key publishes the new one in a keyring package, such as \
-                     debian-archive-keyring: make a new version of the template that has it",
+                     debian-archive-keyring: make a new version of the template that has it; keys of --sources are \
+                     named with --keyring",
                 ),
             ),
             Self::SignatureWrong => (

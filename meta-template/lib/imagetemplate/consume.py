@@ -6,7 +6,7 @@ import glob
 import json
 import os
 
-from . import base_apt, bundle, helper, hints, initrd, locales, repository, transaction, verified
+from . import apt_files, base_apt, bundle, helper, hints, initrd, locales, repository, transaction, verified
 
 # where packages are downloaded from; in a product it is the template's, whatever the configuration says
 APT_SETTINGS = ("DISTRO_APT_PREMIRRORS",)
@@ -239,13 +239,21 @@ def install(d, root, progress=None):
         binds += ["--bind", f"{d.getVar('REPO_BASE_DIR')}:/base-apt"]
     lists = ["--update", "local"] if helper.is_true(d.getVar("BB_NO_NETWORK")) else []
     result = _run(
-        d, "install", record["digest"], *planned.arguments, *binds, *lists,
+        d, "install", record["digest"], *planned.arguments, *binds, *lists, *apt_options(d),
         "--die-with", str(os.getpid()), "--root", root,
         progress=progress,
     )  # fmt: skip
     if purging:
         locales.take_out(d, result["report"]["actions"])
     return result
+
+
+def apt_options(d):
+    """Options of the helper for the package sources of the product."""
+    try:
+        return apt_files.arguments(d)
+    except apt_files.AptFilesError as error:
+        raise ConsumeError(str(error)) from None
 
 
 def _run(d, verb, *arguments, progress=None):

@@ -11,8 +11,11 @@ VARIABLES = {
     "--allowed-signers": "TEMPLATE_ALLOWED_SIGNERS",
     "--digest": "TEMPLATE_DIGEST",
     "--identity": "TEMPLATE_IDENTITY",
+    "--keyring": "TEMPLATE_APT_KEYRINGS",
+    "--preferences": "TEMPLATE_APT_PREFERENCES",
     "--remove": "TEMPLATE_REMOVE",
     "--revocation": "TEMPLATE_REVOKED_KEYS",
+    "--sources": "TEMPLATE_APT_SOURCES",
     "--store": "TEMPLATE_STORE_DIR",
 }
 # options that name packages or suites, and the lists that hold these

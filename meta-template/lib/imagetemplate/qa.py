@@ -65,6 +65,7 @@ def check(d, progress=None):
         arguments += ["--bind", f"{d.getVar('REPO_BASE_DIR')}:/base-apt"]
     if helper.is_true(d.getVar("BB_NO_NETWORK")):
         arguments += ["--update", "local"]
+    arguments += consume.apt_options(d)
     if d.getVar("TEMPLATE_QA_ALLOW"):
         arguments += ["--allow", d.getVar("TEMPLATE_QA_ALLOW")]
     result = helper.run(

@@ -52,7 +52,7 @@ pub struct InstallOpts {
     change: Change,
     /// Do what this saved plan says, exactly that or nothing; it carries the request
     #[arg(long, value_name = "FILE", conflicts_with_all = ["add", "remove", "mark_auto", "auto_remove", "allow_upgrade",
-        "allow_suite", "allow_orphaned_modules", "repo", "binds", "update"])]
+        "allow_suite", "allow_orphaned_modules", "repo", "sources", "preferences", "keyring", "binds", "update"])]
     plan: Option<PathBuf>,
     /// Where the product goes: a directory, or a tar when the name ends in .tar, .tar.zst or .tar.gz
     #[arg(long, value_name = "DIR|FILE.tar[.zst|.gz]", group = "where")]

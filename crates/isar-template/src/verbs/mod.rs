@@ -15,6 +15,7 @@ pub mod list;
 pub mod pack;
 pub mod plan;
 pub mod qa;
+mod repositories;
 mod reuse;
 pub mod sign;
 mod transaction;

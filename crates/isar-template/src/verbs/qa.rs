@@ -11,14 +11,13 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use template_bundle::manifest::{Package, ROOTFS};
 use template_bundle::{Digest, Error};
-use template_chroot::Bind;
-use template_chroot::apt::UpdateMode;
+use template_chroot::apt::TransactionRequest;
 use template_chroot::qa::{
     self, AllowList, Outcome, PackageReport, QaReport, QaRequest, Severity, TemplateId,
 };
 use template_store::{Store, Stored};
 
-use super::exec::resolve_binds;
+use super::repositories::Repositories;
 use super::transaction::show_events;
 use crate::cli::{Cli, Trust};
 use crate::progress::Progress;
@@ -40,21 +39,14 @@ Examples:
   sudo isar-template qa platform build/isar-apt --allow qa-allow.txt --junit qa.xml
   sudo isar-template qa platform                # the packages that its build made")]
 pub struct QaOpts {
-    /// Repository folder on the host (with Packages, or with dists/) that has what packages need
-    #[arg(long, value_name = "DIR")]
-    repo: Vec<PathBuf>,
+    #[command(flatten)]
+    repositories: Repositories,
     /// Allow the version of this package of the template to change when a package needs it
     #[arg(long, value_name = "PKG")]
     allow_upgrade: Vec<String>,
     /// Allow packages from this other release of the distribution when a package needs them
     #[arg(long, value_name = "CODENAME")]
     allow_suite: Vec<String>,
-    /// Show a directory of the host inside, read-only: where sources of the template expect a repository
-    #[arg(long = "bind", value_name = "SRC:DST")]
-    binds: Vec<Bind>,
-    /// Package lists to refresh when a package needs others: as with plan
-    #[arg(long, value_name = "auto|local|all|none", default_value = "auto")]
-    update: UpdateMode,
     /// What is allowed: a file with lines PACKAGE KIND [PATH] # REASON
     #[arg(long, value_name = "FILE")]
     allow: Option<PathBuf>,
@@ -117,6 +109,12 @@ pub fn run(cli: &Cli, opts: &QaOpts) -> Result<u8> {
         false => (given, opts.packages.iter().any(|p| p.is_dir())),
     };
     let scratch = store.scratch()?;
+    let mut needs = TransactionRequest {
+        allow_upgrade: opts.allow_upgrade.clone(),
+        allow_suite: opts.allow_suite.clone(),
+        ..TransactionRequest::default()
+    };
+    opts.repositories.put_into(&mut needs)?;
     let request = QaRequest {
         template: TemplateId {
             name: stored.manifest.name.clone(),
@@ -126,11 +124,7 @@ pub fn run(cli: &Cli, opts: &QaOpts) -> Result<u8> {
         layers: store.lowers(stored.manifest.component(ROOTFS)?, true)?,
         files,
         skip_foreign,
-        repos: opts.repo.clone(),
-        binds: resolve_binds(&opts.binds)?,
-        allow_upgrade: opts.allow_upgrade.clone(),
-        allow_suite: opts.allow_suite.clone(),
-        update: opts.update,
+        needs,
         allow,
         limit: opts.timeout,
         scratch: scratch.path().to_owned(),

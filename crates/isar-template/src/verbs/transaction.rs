@@ -5,20 +5,21 @@
 //! The options that say what is to change, and the instance of the template on which it is resolved.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 use clap::Args;
 use serde_json::Value;
 use template_bundle::Error;
 use template_bundle::manifest::{ROOTFS, TemplateManifest};
+use template_chroot::Root;
 use template_chroot::apt::{
-    Add, Event, Plan, PlannedFor, SavedRequest, SelfBuilt, TransactionRequest, UpdateMode, render_table,
+    Add, Event, Plan, PlannedFor, SavedRequest, SelfBuilt, TransactionRequest, render_table,
 };
-use template_chroot::{Bind, Root};
 use template_store::{Kept, Scratch, Store, Stored};
 
-use super::exec::{overlay, resolve_binds};
+use super::exec::overlay;
+use super::repositories::Repositories;
 use crate::cli::{Cli, Trust};
 use crate::progress::Progress;
 use crate::source;
@@ -47,15 +48,8 @@ pub struct Change {
     /// Allow this package of a kernel to go although modules that were built for it stay
     #[arg(long, value_name = "PKG")]
     allow_orphaned_modules: Vec<String>,
-    /// Repository folder on the host (with Packages, or with dists/), trusted for this run only
-    #[arg(long, value_name = "DIR")]
-    repo: Vec<PathBuf>,
-    /// Show a directory of the host inside, read-only: where sources of the template expect a repository
-    #[arg(long = "bind", value_name = "SRC:DST")]
-    binds: Vec<Bind>,
-    /// Package lists to refresh: local are those of file: sources; auto is local, or all when there are no others
-    #[arg(long, value_name = "auto|local|all|none", default_value = "auto")]
-    update: UpdateMode,
+    #[command(flatten)]
+    repositories: Repositories,
     /// End with this process
     #[arg(long, value_name = "PID")]
     die_with: Option<i32>,
@@ -122,14 +116,6 @@ impl Change {
         if let Some((template, _)) = saved {
             Plan::ensure_for(template, &planned_for)?;
         }
-        if let Some(bind) = self.binds.iter().find(|b| b.writable) {
-            let target = bind.target.display();
-            return Err(Error::usage(format!(
-                "--bind for '{target}': package scripts cannot be given a directory to write to"
-            ))
-            .hint("leave out :rw")
-            .into());
-        }
         let scratch = store.scratch()?;
         let layers = store.lowers(stored.manifest.component(ROOTFS)?, true)?;
         let mut template = Vec::new();
@@ -154,9 +140,6 @@ impl Change {
             allow_orphaned_modules: self.allow_orphaned_modules.clone(),
             self_built: self_built(&stored.manifest),
             recipes: recipes(&stored.manifest),
-            repos: self.repo.clone(),
-            binds: resolve_binds(&self.binds)?,
-            update: self.update,
             keep_debs: tree.is_some() && touch,
             // the result is synced as a whole, or belongs to a build that starts over when the machine fails
             unsafe_io: true,
@@ -164,6 +147,7 @@ impl Change {
             scratch_dir: Some(apt),
             ..TransactionRequest::default()
         };
+        self.repositories.put_into(&mut request)?;
         match saved {
             Some((_, saved)) => saved.put_into(&mut request)?,
             None => request.check()?,

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::debs::index_files;
 use super::failure::{failure, without_credentials};
+use super::given::PREFERENCES_OF_TREE;
 use super::request::UpdateMode;
 use super::simulate::reasons;
 use super::sources::{self, Kind, SourceFile, Suite, folder_sources};
@@ -26,6 +27,8 @@ pub(super) struct Sources {
     pub local: Vec<SourceFile>,
     /// Read by `update` with network.
     pub remote: Vec<SourceFile>,
+    /// Of the request, and no local ones: read by `update` always, with network.
+    pub given: Vec<SourceFile>,
     /// Some of the remote ones have no list yet.
     pub lists_missing: bool,
     /// The remote ones have been brought up to date in this transaction.
@@ -35,15 +38,16 @@ pub(super) struct Sources {
 impl Sources {
     /// All that takes a network.
     pub fn remote_suites(&self) -> Vec<Suite> {
-        let suites = self.remote.iter().flat_map(|file| sources::select(file, &|_| true).1);
+        let suites =
+            self.remote.iter().chain(&self.given).flat_map(|file| sources::select(file, &|_| true).1);
         suites.filter(|suite| sources::kind(&suite.uri) == Kind::Remote).collect()
     }
 
     /// Where the keys of a repository (`URI SUITE`) are, in words.
     fn keyring(&self, repository: &str) -> String {
         let (uri, suite) = repository.split_once(' ').unwrap_or((repository, ""));
-        let suites =
-            self.local.iter().chain(&self.remote).flat_map(|file| sources::select(file, &|_| true).1);
+        let all = self.local.iter().chain(&self.remote).chain(&self.given);
+        let suites = all.flat_map(|file| sources::select(file, &|_| true).1);
         let named = suites
             .filter(|s| s.uri.trim_end_matches('/') == uri.trim_end_matches('/') && s.suite == suite)
             .find_map(|s| s.signed_by);
@@ -70,11 +74,13 @@ done
 impl Transaction<'_> {
     /// Takes the package sources of the tree, sorted, without those that are not there, and adds the repository folders.
     pub(super) fn read_sources(&mut self) -> Result<()> {
-        let files = self.read_files(&[
+        let mut files = self.read_files(&[
+            PREFERENCES_OF_TREE,
             "/etc/apt/sources.list",
             "/etc/apt/sources.list.d/*.list",
             "/etc/apt/sources.list.d/*.sources",
         ])?;
+        self.take_given(&files.remove(PREFERENCES_OF_TREE).unwrap_or_default())?;
         let files_of_tree: Vec<SourceFile> = files
             .iter()
             .filter_map(|(path, text)| {
@@ -82,15 +88,26 @@ impl Transaction<'_> {
                 Some(SourceFile { name, text: text.clone() })
             })
             .collect();
-        let local: Vec<Suite> = files_of_tree
-            .iter()
-            .flat_map(|file| sources::select(file, &|uri| sources::kind(uri) == Kind::Local).1)
-            .collect();
-        let there = self.existing_directories(&local)?;
+        let local_of = |files: &[SourceFile]| -> Vec<Suite> {
+            let all = files.iter().flat_map(|file| sources::select(file, &|_| true).1);
+            all.filter(|suite| sources::kind(&suite.uri) == Kind::Local).collect()
+        };
+        let (local, given) = (local_of(&files_of_tree), local_of(&self.given.files));
+        let there = self.existing_directories(local.iter().chain(&given))?;
         let usable = |uri: &str| {
             let suite = Suite { uri: uri.to_owned(), suite: String::new(), signed_by: None };
             suite.directory().is_some_and(|d| there.iter().any(|t| t == d))
         };
+        if let Some(suite) = given.iter().find(|s| !usable(&s.uri)) {
+            return Err(ChrootError::Usage {
+                message: format!("package source '{} {}': it is empty or not there", suite.uri, suite.suite),
+                hint: Some(
+                    "the template does not see folders of this machine: give it with --repo, or show it inside \
+                     with --bind"
+                        .to_owned(),
+                ),
+            });
+        }
         for suite in local.iter().filter(|s| !usable(&s.uri)) {
             let note = format!(
                 "package source '{} {}' is left out: it is empty or not there",
@@ -102,10 +119,10 @@ impl Transaction<'_> {
         }
 
         let lists: Vec<&str> = files.get("lists").map(|l| l.lines().collect()).unwrap_or_default();
+        // never in one name: the two are in one directory when packages are resolved
+        let with_kind =
+            |kind: &str, part: SourceFile| SourceFile { name: format!("{kind}-{}", part.name), ..part };
         for file in &files_of_tree {
-            // never in one name: the two are in one directory when packages are resolved
-            let with_kind =
-                |kind: &str, part: SourceFile| SourceFile { name: format!("{kind}-{}", part.name), ..part };
             let (part, suites) = sources::select(file, &usable);
             if !suites.is_empty() {
                 self.sources.local.push(with_kind("local", part));
@@ -124,6 +141,16 @@ impl Transaction<'_> {
         if self.request.update == UpdateMode::None {
             // they are read, but not refreshed
             self.sources.remote.append(&mut self.sources.local);
+        }
+        for file in &self.given.files {
+            let (part, suites) = sources::select(file, &usable);
+            if !suites.is_empty() {
+                self.sources.local.push(with_kind("given-local", part));
+            }
+            let (part, suites) = sources::select(file, &|uri| sources::kind(uri) == Kind::Remote);
+            if !suites.is_empty() {
+                self.sources.given.push(with_kind("given-remote", part));
+            }
         }
         for (number, repo) in self.request.repos.iter().enumerate() {
             let files = index_files(repo)?;
@@ -150,7 +177,8 @@ impl Transaction<'_> {
                 known.extend(sources::select(&file, &|_| true).1);
             }
         }
-        for other in self.sources.remote_suites() {
+        let remote = self.sources.remote.iter().flat_map(|file| sources::select(file, &|_| true).1);
+        for other in remote.filter(|suite| sources::kind(&suite.uri) == Kind::Remote) {
             if !known.iter().any(|suite| suite.uri == other.uri && suite.suite == other.suite) {
                 let uri = without_credentials(&other.uri);
                 self.notes.push(format!("package source '{uri} {}' is not the template's", other.suite));
@@ -161,14 +189,14 @@ impl Transaction<'_> {
     }
 
     /// Those of the local sources that have something in them.
-    fn existing_directories(&self, suites: &[Suite]) -> Result<Vec<String>> {
+    fn existing_directories<'a>(&self, suites: impl Iterator<Item = &'a Suite>) -> Result<Vec<String>> {
         let mut argv = vec![
             "sh",
             "-c",
             "for d; do if [ -n \"$(ls -A \"$d\" 2>/dev/null)\" ]; then echo \"$d\"; fi; done",
             "sh",
         ];
-        argv.extend(suites.iter().filter_map(Suite::directory));
+        argv.extend(suites.filter_map(Suite::directory));
         if argv.len() == 4 {
             return Ok(Vec::new());
         }
@@ -178,6 +206,7 @@ impl Transaction<'_> {
     /// Brings the package lists up to date, in the scratch directory.
     pub(super) fn refresh(&mut self) -> Result<()> {
         let begin = Instant::now();
+        self.ensure_given_may_be_read()?;
         let lists = format!("{OWN_DIR}/apt/lists");
         let linked = self.sandbox(false).capture(&["sh", "-ec", LINK_LISTS, "sh", &lists])?;
         if !linked.exit.success() {
@@ -197,8 +226,29 @@ impl Transaction<'_> {
         if remote && !self.sources.remote.is_empty() {
             self.update_remote()?;
         }
+        if !self.sources.given.is_empty() {
+            self.update("given", true)?;
+        }
         self.refresh_time = begin.elapsed();
         Ok(())
+    }
+
+    /// There are no lists of them yet.
+    fn ensure_given_may_be_read(&self) -> Result<()> {
+        let suites = self.sources.given.iter().flat_map(|file| sources::select(file, &|_| true).1).next();
+        let Some(suite) = suites else { return Ok(()) };
+        match self.request.update {
+            UpdateMode::Auto | UpdateMode::All => Ok(()),
+            UpdateMode::Local | UpdateMode::None => Err(ChrootError::Usage {
+                message: format!(
+                    "package source '{} {}' cannot be read with --update {}: its lists have to be fetched",
+                    without_credentials(&suite.uri),
+                    suite.suite,
+                    self.request.update.word()
+                ),
+                hint: Some("give a folder of this machine with --repo".to_owned()),
+            }),
+        }
     }
 
     /// For when the lists turn out to be older than the repositories: all of them anew, if that is up to us and was

@@ -13,6 +13,7 @@ mod causes;
 mod conffiles;
 pub(crate) mod debs;
 mod failure;
+mod given;
 mod impact;
 mod lists;
 mod plan;

@@ -61,7 +61,7 @@ pub enum UpdateMode {
     Local,
     /// All of them.
     All,
-    /// Only the repository folders of the request.
+    /// Only what the request brings.
     None,
 }
 
@@ -128,6 +128,12 @@ pub struct TransactionRequest {
     pub reinstall: Vec<String>,
     /// Repository folders of the host (a flat one with Packages, or one with dists/), trusted for this run only.
     pub repos: Vec<PathBuf>,
+    /// Files of the host with package sources, for this run only (`.list` or `.sources`).
+    pub sources: Vec<PathBuf>,
+    /// Files of the host with records of preferences, which go before the tree's.
+    pub preferences: Vec<PathBuf>,
+    /// Keyrings of the host, for [`sources`](Self::sources) alone.
+    pub keyrings: Vec<PathBuf>,
     /// What the sources of the tree need besides, such as isar-apt at `/isar-apt`.
     pub binds: Vec<Bind>,
     /// How the package lists are brought up to date.
@@ -171,6 +177,9 @@ impl TransactionRequest {
             if let Some(name) = other.iter().find(|name| added.contains(name.as_str())) {
                 return Err(ChrootError::usage(format!("'{name}' is to be added and to be {what}")));
             }
+        }
+        if !self.keyrings.is_empty() && self.sources.is_empty() {
+            return Err(ChrootError::usage("keyrings are given without package sources that they are for"));
         }
         self.binds.iter().try_for_each(Bind::check)
     }

@@ -96,7 +96,7 @@ impl Transaction<'_> {
     /// The suites that the tree's own sources name.
     fn suites(&self) -> Vec<String> {
         let all = self.sources.local.iter().chain(&self.sources.remote);
-        all.filter(|file| !file.name.starts_with("folder-"))
+        all.filter(|file| !["folder-", "given-"].iter().any(|own| file.name.starts_with(own)))
             .flat_map(|file| sources::select(file, &|_| true).1)
             .map(|suite| suite.suite)
             .collect()

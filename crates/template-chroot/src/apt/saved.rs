@@ -45,6 +45,12 @@ pub struct SavedRequest {
     #[serde(default)]
     allow_orphaned_modules: Vec<String>,
     repos: Vec<String>,
+    #[serde(default)]
+    sources: Vec<String>,
+    #[serde(default)]
+    preferences: Vec<String>,
+    #[serde(default)]
+    keyrings: Vec<String>,
     binds: Vec<String>,
     update: String,
 }
@@ -52,6 +58,7 @@ pub struct SavedRequest {
 impl SavedRequest {
     /// Takes what decides over the plan out of a request.
     pub fn of(request: &TransactionRequest) -> Result<Self> {
+        let all = |paths: &[PathBuf]| paths.iter().map(|path| absolute(path)).collect::<Result<_>>();
         let binds = request
             .binds
             .iter()
@@ -64,7 +71,10 @@ impl SavedRequest {
             allow_upgrade: request.allow_upgrade.clone(),
             allow_suite: request.allow_suite.clone(),
             allow_orphaned_modules: request.allow_orphaned_modules.clone(),
-            repos: request.repos.iter().map(|repo| absolute(repo)).collect::<Result<_>>()?,
+            repos: all(&request.repos)?,
+            sources: all(&request.sources)?,
+            preferences: all(&request.preferences)?,
+            keyrings: all(&request.keyrings)?,
             binds: binds.collect::<Result<_>>()?,
             update: request.update.word().to_owned(),
         })
@@ -79,7 +89,11 @@ impl SavedRequest {
         request.allow_upgrade = self.allow_upgrade.clone();
         request.allow_suite = self.allow_suite.clone();
         request.allow_orphaned_modules = self.allow_orphaned_modules.clone();
-        request.repos = self.repos.iter().map(PathBuf::from).collect();
+        let paths = |all: &[String]| all.iter().map(PathBuf::from).collect();
+        request.repos = paths(&self.repos);
+        request.sources = paths(&self.sources);
+        request.preferences = paths(&self.preferences);
+        request.keyrings = paths(&self.keyrings);
         request.binds = self.binds.iter().map(|bind| bind.parse::<Bind>()).collect::<Result<_>>()?;
         request.update = self.update.parse::<UpdateMode>()?;
         match request.binds.iter().find(|bind| bind.writable) {
@@ -205,6 +219,9 @@ mod tests {
             auto_remove: true,
             allow_upgrade: vec!["openssl".into()],
             repos: vec!["/repo".into()],
+            sources: vec!["/own.list".into()],
+            preferences: vec!["/own.pref".into()],
+            keyrings: vec!["/own.gpg".into()],
             binds: vec![Bind::read_only("/isar apt", "/isar-apt")],
             update: UpdateMode::Local,
             ..Default::default()

@@ -24,6 +24,9 @@ impl SourceFile {
     }
 }
 
+/// The option of a line that tells where its keys are.
+const SIGNED_BY: &str = "signed-by=";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Local,
@@ -108,15 +111,8 @@ pub(crate) fn select(file: &SourceFile, wanted: &dyn Fn(&str) -> bool) -> (Sourc
 fn select_lines(text: &str, wanted: &dyn Fn(&str) -> bool, suites: &mut Vec<Suite>) -> String {
     let mut out = String::new();
     for line in text.lines() {
-        let Some(entry) = line.trim().strip_prefix("deb").filter(|e| e.starts_with([' ', '\t'])) else {
-            continue;
-        };
-        let (mut rest, mut signed_by) = (entry.trim_start(), None);
-        if let Some((options, after)) = rest.strip_prefix('[').and_then(|r| r.split_once(']')) {
-            let mut options = options.split_whitespace();
-            signed_by = options.find_map(|option| option.strip_prefix("signed-by=")).map(str::to_owned);
-            rest = after.trim_start();
-        }
+        let Some((options, rest)) = entry(line) else { continue };
+        let signed_by = options.split_whitespace().find_map(|o| o.strip_prefix(SIGNED_BY)).map(str::to_owned);
         let mut words = rest.split('#').next().unwrap_or_default().split_whitespace();
         let (Some(uri), Some(suite)) = (words.next(), words.next()) else { continue };
         if wanted(uri) {
@@ -128,30 +124,19 @@ fn select_lines(text: &str, wanted: &dyn Fn(&str) -> bool, suites: &mut Vec<Suit
     out
 }
 
+/// The options of a line, and what comes after them.
+fn entry(line: &str) -> Option<(&str, &str)> {
+    let entry = line.trim().strip_prefix("deb").filter(|e| e.starts_with([' ', '\t']))?.trim_start();
+    let with_options = entry.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    Some(with_options.map_or(("", entry), |(options, rest)| (options, rest.trim_start())))
+}
+
 fn select_deb822(text: &str, wanted: &dyn Fn(&str) -> bool, suites: &mut Vec<Suite>) -> String {
     let mut out = String::new();
-    let lines: Vec<&str> = text.lines().filter(|l| !l.starts_with('#')).collect();
-    for stanza in lines.split(|line| line.trim().is_empty()) {
-        // fields with their continuation lines
-        let mut fields: Vec<(String, String)> = Vec::new();
-        for line in stanza {
-            match (line.starts_with([' ', '\t']), line.split_once(':'), fields.last_mut()) {
-                (true, _, Some((_, value))) => {
-                    value.push('\n');
-                    value.push_str(line);
-                }
-                (false, Some((name, value)), _) => {
-                    fields.push((name.trim().to_owned(), value.trim().to_owned()))
-                }
-                _ => {}
-            }
-        }
+    for fields in stanzas(text) {
         let get = |name: &str| {
-            fields
-                .iter()
-                .find(|(n, _)| n.eq_ignore_ascii_case(name))
-                .map(|(_, v)| v.clone())
-                .unwrap_or_default()
+            let field = fields.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
+            field.map(|(_, value)| value.clone()).unwrap_or_default()
         };
         let off = ["no", "false", "off", "0", "without", "disable"];
         if !get("Types").split_whitespace().any(|t| t == "deb")
@@ -181,6 +166,59 @@ fn select_deb822(text: &str, wanted: &dyn Fn(&str) -> bool, suites: &mut Vec<Sui
         out.push('\n');
     }
     out
+}
+
+/// The fields of each stanza, with their continuation lines.
+fn stanzas(text: &str) -> Vec<Vec<(String, String)>> {
+    let mut all = Vec::new();
+    let lines: Vec<&str> = text.lines().filter(|l| !l.starts_with('#')).collect();
+    for stanza in lines.split(|line| line.trim().is_empty()) {
+        let mut fields: Vec<(String, String)> = Vec::new();
+        for line in stanza {
+            match (line.starts_with([' ', '\t']), line.split_once(':'), fields.last_mut()) {
+                (true, _, Some((_, value))) => {
+                    value.push('\n');
+                    value.push_str(line);
+                }
+                (false, Some((name, value)), _) => {
+                    fields.push((name.trim().to_owned(), value.trim().to_owned()))
+                }
+                _ => {}
+            }
+        }
+        all.push(fields);
+    }
+    all
+}
+
+/// Has each source say where its keys are, as `keyring` tells for what it says now; as it was where that tells nothing.
+pub(crate) fn sign(file: &SourceFile, keyring: &dyn Fn(Option<&str>) -> Option<String>) -> SourceFile {
+    let mut text = String::new();
+    if file.deb822() {
+        for mut fields in stanzas(&file.text) {
+            let old = fields.iter().position(|(name, _)| name.eq_ignore_ascii_case("signed-by"));
+            if let Some(new) = keyring(old.map(|at| fields[at].1.as_str())) {
+                old.map(|at| fields.remove(at));
+                fields.push(("Signed-By".to_owned(), new));
+            }
+            for (name, value) in fields {
+                text.push_str(&format!("{name}: {value}\n"));
+            }
+            text.push('\n');
+        }
+    } else {
+        for line in file.text.lines() {
+            let new = entry(line).and_then(|(options, rest)| {
+                let signed_by = options.split_whitespace().find_map(|o| o.strip_prefix(SIGNED_BY));
+                let new = format!("{SIGNED_BY}{}", keyring(signed_by)?);
+                let others = options.split_whitespace().filter(|o| !o.starts_with(SIGNED_BY));
+                Some(format!("deb [{}] {rest}", others.chain([new.as_str()]).collect::<Vec<_>>().join(" ")))
+            });
+            text.push_str(new.as_deref().unwrap_or(line));
+            text.push('\n');
+        }
+    }
+    SourceFile { name: file.name.clone(), text }
 }
 
 /// The source lines for a repository folder of the host, which is seen at `inside`.
@@ -242,6 +280,27 @@ mod tests {
             read(&tree).unwrap().iter().flat_map(|file| select(file, &|_| true).1).collect();
         let uris: Vec<&str> = suites.iter().map(|suite| suite.uri.as_str()).collect();
         assert_eq!(uris, ["http://a", "http://b"]);
+    }
+
+    #[test]
+    fn keyrings_are_put_in() {
+        let keyring = |old: Option<&str>| match old {
+            Some("/kept") => None,
+            Some(_) => Some("/other".to_owned()),
+            None => Some("/new".to_owned()),
+        };
+        let list = "# x\ndeb http://a x main # why\ndeb [arch=amd64 signed-by=/old] http://b y\ndeb [signed-by=/kept] http://c z\n";
+        assert_eq!(
+            sign(&file("x.list", list), &keyring).text,
+            "# x\ndeb [signed-by=/new] http://a x main # why\ndeb [arch=amd64 signed-by=/other] http://b y\n\
+             deb [signed-by=/kept] http://c z\n"
+        );
+        let own = "Types: deb\nURIs: http://a\nSuites: x\n\nURIs: http://b\nSigned-By:\n -----BEGIN\n .\n x\nTypes: deb\n";
+        assert_eq!(
+            sign(&file("x.sources", own), &|old| old.is_none().then(|| "/new".to_owned())).text,
+            "Types: deb\nURIs: http://a\nSuites: x\nSigned-By: /new\n\n\
+             URIs: http://b\nSigned-By: \n -----BEGIN\n .\n x\nTypes: deb\n\n"
+        );
     }
 
     #[test]

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use super::access::{self, Access};
 use super::debs::{LocalDeb, copy_deb, parse_deb};
 use super::failure::without_credentials;
+use super::given::{self, Given};
 use super::lists::Sources;
 use super::plan::Plan;
 use super::request::{Add, TransactionRequest};
@@ -54,6 +55,8 @@ pub struct Transaction<'a> {
     /// Of the request, in its order.
     pub(super) debs: Vec<LocalDeb>,
     pub(super) sources: Sources,
+    /// Of the request.
+    pub(super) given: Given,
     pub(super) notes: Vec<String>,
     pub(super) refresh_time: Duration,
     /// What was asked for that is no package, and the installed one that provides it.
@@ -104,6 +107,7 @@ impl<'a> Transaction<'a> {
             scratch,
             debs: Vec::new(),
             sources: Sources::default(),
+            given: Given::default(),
             notes: Vec::new(),
             refresh_time: Duration::ZERO,
             provided: BTreeMap::new(),
@@ -133,10 +137,15 @@ impl<'a> Transaction<'a> {
         self.scratch.path().join(access::NAME)
     }
 
+    /// Keyrings of the request, as all may read them, and package scripts not write them.
+    pub(super) fn keyrings_dir(&self) -> PathBuf {
+        self.scratch.path().join(given::KEYRINGS)
+    }
+
     fn make_scratch(&self) -> Result<()> {
         // the outer directory is for root only, what is bound from within must be open to apt's own user
-        for name in ["", "archives", "archives/partial", "debs", "lists", "lists/partial"] {
-            let path = self.scratch(name);
+        let in_apt = ["", "archives", "archives/partial", "debs", "lists", "lists/partial"];
+        for path in in_apt.map(|name| self.scratch(name)).into_iter().chain([self.keyrings_dir()]) {
             fs::create_dir_all(&path)
                 .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)))
                 .map_err(|e| ChrootError::io("making directory", &path, e))?;
@@ -166,15 +175,19 @@ impl<'a> Transaction<'a> {
         for (number, repo) in self.request.repos.iter().enumerate() {
             sandbox = sandbox.own_bind(repo, &format!("repo/{number}"), false);
         }
-        let all = self.sources.local.iter().chain(&self.sources.remote);
-        for file in all {
-            sandbox = sandbox.own_file(format!("all.d/{}", file.name), &file.text);
+        if !self.request.keyrings.is_empty() {
+            sandbox = sandbox.own_bind(self.keyrings_dir(), given::KEYRINGS, false);
         }
-        for file in &self.sources.local {
-            sandbox = sandbox.own_file(format!("local.d/{}", file.name), &file.text);
+        if let Some(preferences) = &self.given.preferences {
+            sandbox = sandbox.own_file(given::PREFERENCES, preferences);
         }
-        for file in &self.sources.remote {
-            sandbox = sandbox.own_file(format!("remote.d/{}", file.name), &file.text);
+        let Sources { local, remote, given, .. } = &self.sources;
+        for (directory, files) in [("local.d", local), ("remote.d", remote), ("given.d", given)] {
+            for file in files {
+                for directory in [directory, "all.d"] {
+                    sandbox = sandbox.own_file(format!("{directory}/{}", file.name), &file.text);
+                }
+            }
         }
         sandbox
     }
@@ -189,6 +202,9 @@ impl<'a> Transaction<'a> {
             ("Dir::Cache::srcpkgcache", format!("{OWN_DIR}/apt/srcpkgcache.bin")),
             ("Acquire::Languages", "none".to_owned()),
         ];
+        if self.given.preferences.is_some() {
+            settings.push(("Dir::Etc::Preferences", format!("{OWN_DIR}/{}", given::PREFERENCES)));
+        }
         if !self.request.keep_debs {
             settings.push(("Dir::Cache::archives", format!("{OWN_DIR}/apt/archives")));
         }

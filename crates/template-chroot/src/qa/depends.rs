@@ -38,7 +38,8 @@ impl<'a> Resolver<'a> {
         mut request: TransactionRequest,
         sink: &'a mut dyn FnMut(Event<'_>),
     ) -> Self {
-        let may_fetch = request.update == UpdateMode::Auto;
+        // lists of the request's sources are fetched in any case, those of the template only when needed
+        let may_fetch = request.update == UpdateMode::Auto && request.sources.is_empty();
         if may_fetch {
             request.update = UpdateMode::Local;
         }

@@ -40,9 +40,8 @@ use self::course::Room;
 use self::depends::Resolver;
 use self::dpkg::Dpkg;
 use self::layers::{Layer, Stack};
-use crate::apt::{Event, TransactionRequest, UpdateMode};
+use crate::apt::{Event, TransactionRequest};
 use crate::error::{ChrootError, Result};
-use crate::sandbox::Bind;
 
 /// What is to be checked.
 #[derive(Debug, Clone)]
@@ -55,16 +54,8 @@ pub struct QaRequest {
     pub files: Vec<PathBuf>,
     /// Leave out files for other architectures; else they are refused.
     pub skip_foreign: bool,
-    /// Repository folders of the host that have what packages need.
-    pub repos: Vec<PathBuf>,
-    /// What the sources of the template need besides.
-    pub binds: Vec<Bind>,
-    /// Packages of the template that may change when a package needs others, besides those that are checked.
-    pub allow_upgrade: Vec<String>,
-    /// Other releases of the distribution that needed packages may come from, by codename.
-    pub allow_suite: Vec<String>,
-    /// How the package lists are brought up to date, if they are needed at all.
-    pub update: UpdateMode,
+    /// Where what packages need comes from, and what may change for it, besides those that are checked.
+    pub needs: TransactionRequest,
     /// What is allowed to be wrong.
     pub allow: AllowList,
     /// Seconds that one call of dpkg may take.
@@ -76,15 +67,10 @@ pub struct QaRequest {
 /// Checks packages. What is wrong with them is in the report; an error is what kept it from being made.
 pub fn check(request: &QaRequest, tell: &dyn Fn(Event<'_>)) -> Result<QaReport> {
     let mut transaction = TransactionRequest {
-        repos: request.repos.clone(),
-        binds: request.binds.clone(),
-        update: request.update,
-        allow_upgrade: request.allow_upgrade.clone(),
-        allow_suite: request.allow_suite.clone(),
         no_recommends: true,
         unsafe_io: true,
         scratch_dir: Some(request.scratch.clone()),
-        ..TransactionRequest::default()
+        ..request.needs.clone()
     };
     transaction.check()?;
     let debs = request.scratch.join("debs");
@@ -92,7 +78,7 @@ pub fn check(request: &QaRequest, tell: &dyn Fn(Event<'_>)) -> Result<QaReport> 
         .and_then(|()| fs::set_permissions(&debs, fs::Permissions::from_mode(0o755)))
         .map_err(|e| ChrootError::io("making directory", &debs, e))?;
     let template = Stack::new(request.layers.clone());
-    let dpkg = Dpkg { debs: &debs, binds: &request.binds, limit: request.limit };
+    let dpkg = Dpkg { debs: &debs, binds: &request.needs.binds, limit: request.limit };
 
     tell(Event::Step("reading packages"));
     let sandbox = |stack: &Stack, layer: &Layer| dpkg.sandbox(stack, layer);
