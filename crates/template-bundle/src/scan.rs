@@ -65,6 +65,14 @@ pub fn top(path: &Path) -> Result<Entry> {
     Ok(with_metadata(Bytes::default(), Node::Directory, &meta, read_xattrs(path)?))
 }
 
+/// A single file of any kind, under a name of the caller's; a hard link is a file here.
+pub fn entry(path: &Path, name: Bytes) -> Result<Entry> {
+    let meta = fs::symlink_metadata(path).doing("reading", path)?;
+    let mut scan =
+        Scan { entries: Vec::new(), notes: Notes::default(), links: HashMap::new(), device: meta.dev() };
+    scan.entry(path, name.0, &meta)
+}
+
 struct Scan {
     entries: Vec<Entry>,
     notes: Notes,

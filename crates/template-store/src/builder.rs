@@ -21,7 +21,7 @@ use crate::node;
 use crate::store::Store;
 
 /// The key of the inode that an entry needs.
-fn object_key(entry: &Entry) -> Option<Digest> {
+pub(crate) fn object_key(entry: &Entry) -> Option<Digest> {
     let Node::File { digest, .. } = &entry.node else { return None };
     let mut hasher = Hasher::default();
     hasher.update(

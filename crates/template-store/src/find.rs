@@ -16,6 +16,7 @@ use template_bundle::{Digest, Error, Kind, Result};
 
 use crate::files::{list_dir, make_dirs, sync_dir, write_file};
 use crate::lock::{Lock, Mode};
+use crate::sealed;
 use crate::store::Store;
 
 /// What is noted about an imported template.
@@ -125,8 +126,8 @@ impl Store {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::io("reading", dir, e)),
         };
-        let record: Record = serde_json::from_slice(&record)
-            .map_err(|e| Error::damaged(format!("store: {}: {e}", dir.display())))?;
+        let record: Record = sealed::read(&record)
+            .map_err(|e| e.within(format!("store: {}", dir.join("record.json").display())))?;
         let bytes = match read("manifest.json") {
             Ok(bytes) => bytes,
             // it was removed while it was read
@@ -146,8 +147,7 @@ impl Store {
     /// Notes what proves a template.
     pub(crate) fn set_evidence(&self, digest: &Digest, templates: Vec<Evidence>) -> Result<()> {
         let file = EvidenceFile { version: EVIDENCE_VERSION, templates };
-        let json = serde_json::to_vec(&file).map_err(|e| Error::new(Kind::Internal, e.to_string()))?;
-        write_file(&self.tmp(), &self.template_dir(digest).join(EVIDENCE), &json)
+        write_file(&self.tmp(), &self.template_dir(digest).join(EVIDENCE), &sealed::write(&file)?)
     }
 
     /// What proves a template, and then those that it was made from.
@@ -168,7 +168,7 @@ impl Store {
             Error::damaged(format!("store: {}: {why}", path.display()))
                 .hint("the store is damaged: import the bundle again")
         };
-        let file: EvidenceFile = serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))?;
+        let file: EvidenceFile = sealed::read(&bytes).map_err(|e| wrong(e.message))?;
         if file.version != EVIDENCE_VERSION {
             return Err(wrong(format!("version {} is not known", file.version)));
         }

@@ -30,6 +30,7 @@ use crate::find::{Record, RecordedAncestor, Stored};
 use crate::node;
 use crate::roots;
 use crate::scratch::Scratch;
+use crate::sealed;
 use crate::store::Store;
 
 /// What an import did.
@@ -155,7 +156,7 @@ fn record(store: &Store, bundle: &Bundle, accepted: &Accepted, imported_at: &str
     };
     let dir = store.template_dir(&bundle.digest);
     make_dirs(&dir)?;
-    let json = serde_json::to_vec_pretty(&record).map_err(|e| Error::new(Kind::Internal, e.to_string()))?;
+    let json = sealed::write(&record)?;
     for (name, content) in [
         ("index.json", &bundle.index_bytes),
         ("manifest.json", &bundle.manifest_bytes),
@@ -273,7 +274,7 @@ impl Making<'_> {
 }
 
 /// The path that a whiteout of an OCI layer removes.
-fn whiteout_of(entry: &Entry) -> Option<Vec<u8>> {
+pub(crate) fn whiteout_of(entry: &Entry) -> Option<Vec<u8>> {
     let path = &entry.path.0;
     let at = path.iter().rposition(|c| *c == b'/').map_or(0, |at| at + 1);
     let name = path[at..].strip_prefix(WHITEOUT.as_bytes())?;

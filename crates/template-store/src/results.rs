@@ -14,15 +14,18 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use template_bundle::error::IoContext;
-use template_bundle::{Digest, Error, Kind, Result};
+use template_bundle::pack::Progress;
+use template_bundle::{Digest, Result};
 
 use crate::files::{list_dir, make_dir_for_root, sync_dir, sync_filesystem};
+use crate::fsck::{Checked, What, digest_of_tree};
 use crate::lock::{Lock, Mode};
 use crate::scratch::Scratch;
+use crate::sealed;
 use crate::store::Store;
 
 /// The version of the record, and with it of what the results are like.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const RECORD: &str = "record.json";
 const UPPER: &str = "upper";
 /// In the scratch directory of who makes it.
@@ -38,6 +41,8 @@ struct Record {
     version: u32,
     /// The template that it is over.
     template: Digest,
+    /// Of what is in it.
+    content: Digest,
     /// Whatever the maker wants to know of it.
     details: serde_json::Value,
 }
@@ -104,10 +109,10 @@ impl Store {
         details: serde_json::Value,
     ) -> Result<Kept> {
         let aside = scratch.path().join(ASIDE);
-        let record = Record { version: VERSION, template: *template, details };
-        let json = serde_json::to_vec(&record).map_err(|e| Error::new(Kind::Internal, e.to_string()))?;
+        let content = digest_of_tree(&aside.join(UPPER))?;
+        let record = Record { version: VERSION, template: *template, content, details };
         let path = aside.join(RECORD);
-        fs::write(&path, json).doing("writing", &path)?;
+        fs::write(&path, sealed::write(&record)?).doing("writing", &path)?;
         sync_filesystem(&aside)?;
         let (results, dir) = (self.results(), self.results().join(key.hex()));
         make_dir_for_root(&results)?;
@@ -142,6 +147,37 @@ impl Store {
         }
     }
 
+    /// Compares results with their records. Those without one do not count, and are left to gc.
+    pub(crate) fn check_results(&self, out: &mut Checked, progress: &dyn Progress) -> Result<()> {
+        progress.begin("checking results", 0);
+        for name in list_dir(&self.results())? {
+            let dir = self.results().join(name);
+            let record = match fs::read(dir.join(RECORD)).map(|bytes| sealed::read::<Record>(&bytes)) {
+                Ok(Ok(record)) if record.version == VERSION => record,
+                Ok(Err(e)) => {
+                    out.found(What::Result, dir, format!("its record: {}", e.message));
+                    continue;
+                }
+                _ => continue,
+            };
+            out.results += 1;
+            let detail = match digest_of_tree(&dir.join(UPPER)) {
+                Ok(digest) if digest == record.content => continue,
+                Ok(_) => "it is not what it was when it was made".to_owned(),
+                Err(e) => e.message,
+            };
+            out.found(What::Result, dir, detail);
+            progress.advance(0)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps everybody from beginning to use the result in a directory; none while somebody is using it.
+    pub(crate) fn hold_result(&self, dir: &Path) -> Result<Option<Lock>> {
+        let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Lock::attempt(&self.tmp().join(format!("result-{name}.lock")), Mode::Exclusive)
+    }
+
     /// Results that can go: they are over none of these templates, or nobody has used them for long. With the locks
     /// that keep everybody from beginning to use them.
     pub(crate) fn idle_results(&self, templates: &[Digest]) -> Result<Vec<(PathBuf, Lock)>> {
@@ -166,7 +202,7 @@ impl Store {
 
 /// None for one that is not complete, or of another version.
 fn read_record(dir: &Path) -> Option<Record> {
-    let record: Record = serde_json::from_slice(&fs::read(dir.join(RECORD)).ok()?).ok()?;
+    let record: Record = sealed::read(&fs::read(dir.join(RECORD)).ok()?).ok()?;
     (record.version == VERSION && dir.join(UPPER).is_dir()).then_some(record)
 }
 

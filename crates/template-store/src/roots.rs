@@ -62,31 +62,56 @@ pub(crate) fn place(file: &Path) -> Result<PathBuf> {
 /// Notes a root; again is no change.
 pub(crate) fn register(store: &Store, file: PathBuf, digest: Digest) -> Result<()> {
     let file = Bytes(file.as_os_str().as_bytes().to_vec());
-    let mut name = Hasher::default();
-    name.update(&file.0);
-    name.update(format!("\0{digest}").as_bytes());
     let document = Document { version: ROOT_VERSION, file, digest };
     let json = serde_json::to_vec(&document).map_err(|e| Error::new(Kind::Internal, e.to_string()))?;
-    write_file(&store.tmp(), &store.roots().join(name.finish().hex()), &json)
+    write_file(&store.tmp(), &store.roots().join(document.key()), &json)
+}
+
+impl Document {
+    /// The name of its file.
+    fn key(&self) -> String {
+        let mut name = Hasher::default();
+        name.update(&self.file.0);
+        name.update(format!("\0{}", self.digest).as_bytes());
+        name.finish().hex()
+    }
 }
 
 /// All roots, by file.
 pub(crate) fn read(store: &Store) -> Result<Vec<Root>> {
     let mut out = Vec::new();
     for name in list_dir(&store.roots())? {
-        let path = store.roots().join(name);
-        let bytes = fs::read(&path).doing("reading", &path)?;
-        let document: Document =
-            serde_json::from_slice(&bytes).map_err(|e| unknown(&path, &e.to_string()))?;
-        if document.version != ROOT_VERSION {
-            return Err(unknown(&path, &format!("version {} is not known", document.version)));
-        }
-        let file = document.file.as_path().to_path_buf();
-        let alive = exists(&file);
-        out.push(Root { file, digest: document.digest, alive, document: path });
+        out.push(read_one(store.roots().join(name))?);
     }
     out.sort_by(|a, b| (&a.file, a.digest).cmp(&(&b.file, b.digest)));
     Ok(out)
+}
+
+/// Documents of roots that cannot be read, and why.
+pub(crate) fn damaged(store: &Store) -> Result<Vec<(PathBuf, String)>> {
+    let mut out = Vec::new();
+    for name in list_dir(&store.roots())? {
+        let path = store.roots().join(name);
+        match read_one(path.clone()) {
+            Err(e) if e.kind == Kind::Damaged => out.push((path, e.message)),
+            other => drop(other?),
+        }
+    }
+    Ok(out)
+}
+
+fn read_one(path: PathBuf) -> Result<Root> {
+    let bytes = fs::read(&path).doing("reading", &path)?;
+    let document: Document = serde_json::from_slice(&bytes).map_err(|e| unknown(&path, &e.to_string()))?;
+    if document.version != ROOT_VERSION {
+        return Err(unknown(&path, &format!("version {} is not known", document.version)));
+    }
+    if !path.ends_with(document.key()) {
+        return Err(unknown(&path, "it is not what its name says"));
+    }
+    let file = document.file.as_path().to_path_buf();
+    let alive = exists(&file);
+    Ok(Root { file, digest: document.digest, alive, document: path })
 }
 
 /// What cannot be read might keep any template, so nothing can be removed.

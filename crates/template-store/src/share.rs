@@ -27,7 +27,7 @@ use crate::node;
 use crate::store::{Store, require_root};
 
 /// The copy, in the directory of the tree: it goes when the tree goes.
-const COPY: &str = "shared";
+pub(crate) const COPY: &str = "shared";
 
 type Entries = [(Entry, PathBuf)];
 

@@ -123,6 +123,11 @@ impl Store {
         self.path.join("templates").join(digest.hex())
     }
 
+    /// Whether a template was imported completely.
+    pub(crate) fn is_recorded(&self, digest: &Digest) -> bool {
+        self.template_dir(digest).join("record.json").exists()
+    }
+
     /// The same table of contents makes another tree of a finish layer, where whiteouts have a meaning.
     pub(crate) fn tree_dir(&self, part: Part, tree: &Tree) -> PathBuf {
         let suffix = match part {

@@ -7,6 +7,7 @@
 pub mod checkout;
 pub mod diff;
 pub mod exec;
+pub mod fsck;
 pub mod gc;
 pub mod import;
 pub mod inspect;
@@ -35,6 +36,7 @@ pub fn run(cli: &Cli) -> Result<u8> {
         Verb::Import(opts) => import::run(cli, opts),
         Verb::List(opts) => list::run(cli, opts),
         Verb::Gc(opts) => gc::run(cli, opts),
+        Verb::Fsck(opts) => fsck::run(cli, opts),
         Verb::Checkout(opts) => checkout::run(cli, opts),
         Verb::Plan(opts) => plan::run(cli, opts),
         Verb::Install(opts) => install::run(cli, opts),
