@@ -57,6 +57,16 @@ def test_a_whiteout_of_overlayfs_is_refused(helper, tmp):
     assert "etc/deleted" in refused(helper, tmp, root)["message"]
 
 
+def test_anchors_that_no_reader_would_take(helper, tmp):
+    root = support.make_tiny_root(os.path.join(tmp, "root"))
+    words = ["pack", "--name", "t", "--version", "1", "--component", "rootfs=" + root, "--output", tmp + "/bundle", "--anchors"]
+    cases = [('{"version": 0, "x": %s}' % ("[" * depth + "]" * depth), code, "nested") for depth, code in ((63, REFUSED), (64, USAGE))]
+    for text, code, word in [*cases, ('{"version": 0, "x": 1, "x": 2}', USAGE, "duplicate key 'x'")]:
+        error = helper.error(*words, support.write(tmp + "/anchors", text), code=code)
+        assert word in error["message"] and not os.path.exists(tmp + "/bundle")
+    helper(*words, support.write(tmp + "/anchors", '{"version": 0, "x": %s}' % ("[" * 62 + "]" * 62)))
+
+
 def test_an_output_inside_of_a_component_is_refused(helper, tmp):
     root = support.make_tiny_root(os.path.join(tmp, "root"))
     before = support.files_of(root)

@@ -26,8 +26,11 @@ pub fn init_log(global: &Global) {
         (false, _) => "debug",
     };
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level))
-        .format_timestamp(None)
-        .format_target(false)
+        .format(|buf, record| {
+            let style = buf.default_level_style(record.level());
+            let level = record.level();
+            writeln!(buf, "[{style}{level:<5}{style:#}] {}", printable(&record.args().to_string()))
+        })
         .init();
 }
 

@@ -10,19 +10,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
+use crate::json::parse;
 use crate::layout::Layout;
+use crate::limits::{MAX_ANCESTOR_DOCUMENTS, MAX_ANCESTORS, MAX_SIGNATURE, MAX_SIGNATURES, MAX_UNSIGNED};
 use crate::manifest::{
     ANCESTOR_INDEX_TYPE, ANCESTOR_MANIFEST_TYPE, ANCESTOR_TYPE, ARTIFACT_TYPE, CONFIG_TYPE, NAME, Parent,
     SSHSIG_TYPE, TemplateManifest,
 };
-use crate::oci::{Descriptor, EMPTY, INDEX, Index, MANIFEST, Manifest, VERSION, parse, to_bytes};
-use crate::referrers::MAX_SIGNATURES;
-use crate::signature::{Accepted, MAX_SIGNATURE, Policy};
-
-/// More steps from platform to product than anybody takes; bounds the work of checking them.
-pub const MAX_ANCESTORS: usize = 16;
-/// Bytes of all documents of all ancestors: that of a system with 1000 packages has 200 KiB.
-const MAX_DOCUMENTS: u64 = 64 << 20;
+use crate::oci::{Descriptor, EMPTY, INDEX, Index, MANIFEST, Manifest, VERSION, to_bytes};
+use crate::signature::{Accepted, Policy};
 
 /// What to do about a bundle that does not hold what it says.
 const AGAIN: &str =
@@ -211,13 +207,13 @@ pub(crate) fn read(
     let mut carried = Vec::new();
     let candidates = top.manifests.iter().filter(|d| d.artifact_type.as_deref() == Some(ANCESTOR_TYPE));
     for descriptor in candidates.take(MAX_ANCESTORS) {
-        let manifest: Manifest =
-            parse("the manifest of an ancestor", &layout.read("manifest of an ancestor", descriptor)?)?;
+        let bytes = layout.read_up_to("manifest of an ancestor", descriptor, MAX_UNSIGNED)?;
+        let manifest: Manifest = parse("the manifest of an ancestor", &bytes)?;
         if manifest.subject.as_ref().map(|s| &s.digest) == Some(subject) {
             carried.push(manifest);
         }
     }
-    let mut left = MAX_DOCUMENTS;
+    let mut left = MAX_ANCESTOR_DOCUMENTS;
     climb(parent, policy, |template| {
         let index = |manifest: &&Manifest| {
             manifest.layers.iter().any(|l| l.media_type == ANCESTOR_INDEX_TYPE && l.digest == template.digest)
@@ -232,14 +228,16 @@ pub(crate) fn read(
 fn read_evidence(layout: &Layout, carried: &Manifest, left: &mut u64) -> Result<Evidence> {
     let mut text = |what: &str, descriptor: &Descriptor, limit: u64| {
         *left = left.checked_sub(descriptor.size).ok_or_else(|| {
-            Error::damaged(format!("the documents of all ancestors have more than {MAX_DOCUMENTS} bytes"))
+            Error::damaged(format!(
+                "the documents of all ancestors have more than {MAX_ANCESTOR_DOCUMENTS} bytes"
+            ))
         })?;
         let bytes = layout.read_up_to(what, descriptor, limit)?;
         String::from_utf8(bytes).map_err(|_| Error::damaged(format!("the {what} is no text")))
     };
     let of = |media_type: &'static str| carried.layers.iter().filter(move |l| l.media_type == media_type);
     let mut one = |what: &str, media_type| match of(media_type).next() {
-        Some(descriptor) => text(what, descriptor, MAX_DOCUMENTS),
+        Some(descriptor) => text(what, descriptor, MAX_ANCESTOR_DOCUMENTS),
         None => {
             Err(Error::new(Kind::BlobMissing, format!("the bundle does not carry its {what}")).hint(AGAIN))
         }
@@ -277,8 +275,10 @@ pub(crate) fn check_parents(parents: &[Evidence]) -> Result<Option<Parent>> {
             "a template has at most {MAX_ANCESTORS} ancestors, this one would have more"
         )));
     }
-    if parents.iter().map(Evidence::size).sum::<u64>() > MAX_DOCUMENTS {
-        return Err(refused(format!("the documents of the ancestors have more than {MAX_DOCUMENTS} bytes")));
+    if parents.iter().map(Evidence::size).sum::<u64>() > MAX_ANCESTOR_DOCUMENTS {
+        return Err(refused(format!(
+            "the documents of the ancestors have more than {MAX_ANCESTOR_DOCUMENTS} bytes"
+        )));
     }
     parent.as_parent().map(Some)
 }

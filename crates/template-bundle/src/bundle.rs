@@ -14,20 +14,19 @@ use crate::ancestors::{self, Ancestor, Evidence, artifact_of, check_identity};
 use crate::chosen;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
+use crate::json::parse;
 use crate::layout::Layout;
+use crate::limits::MAX_TOC;
 use crate::manifest::{
     ARTIFACT_TYPE, CONFIG_TYPE, Component, Part, ROOTFS, TOC_TYPE, TemplateManifest, Tree,
 };
 use crate::names::ROOTFS_TAG_SUFFIX;
-use crate::oci::{self, CONFIG, Descriptor, INDEX, Index, Manifest, REF_NAME, parse};
+use crate::oci::{self, CONFIG, Descriptor, INDEX, Index, Manifest, REF_NAME};
 use crate::referrers::{find_signatures, signature_documents};
 use crate::signature::{Accepted, Policy};
 use crate::toc::Toc;
 use crate::tree::{self, Advance, Expected, Sink};
 use crate::writer::append;
-
-/// Largest compressed table of contents: that of a system with 25 000 files has 1.3 MB.
-const MAX_TOC: u64 = 256 << 20;
 
 /// A bundle whose documents were read. Whether they are trusted, `accepted` tells.
 pub struct Bundle {
@@ -104,12 +103,14 @@ impl Bundle {
         check_artifact(&artifact, &manifest)?;
         let mut images = index.manifests.iter().filter(|d| d.artifact_type.is_none());
         match (images.next(), images.next()) {
-            (Some(image), None) => {
+            (Some(image), None) if index.manifests.len() == 2 => {
                 check_image(&layout, image, &manifest)?;
                 check_tags(&top, tagged, image, &manifest)?;
             }
             _ => {
-                return Err(Error::damaged("the image index does not name exactly one runnable image"));
+                return Err(Error::damaged(
+                    "the image index does not name a template and its runnable image alone",
+                ));
             }
         }
         let parent = manifest.parent.as_ref();
@@ -180,6 +181,11 @@ impl Bundle {
             if toc.entries.len() as u64 != tree.entries {
                 return Err(Error::damaged(
                     "the table of contents has another length than the manifest says",
+                ));
+            }
+            if toc.raw_size() != tree.raw_size {
+                return Err(Error::damaged(
+                    "the table of contents has another uncompressed size than the manifest says",
                 ));
             }
             toc.check_part(part)?;
@@ -365,8 +371,9 @@ fn check_image(layout: &Layout, image: &Descriptor, manifest: &TemplateManifest)
     let image: Manifest = parse("the image manifest", &layout.read("image manifest", image)?)?;
     let config: Config =
         parse("the image configuration", &layout.read("image configuration", &image.config)?)?;
-    let layers: Vec<(Digest, u64)> = image.layers.iter().map(|l| (l.digest, l.size)).collect();
-    let expected: Vec<(Digest, u64)> = rootfs.trees().map(|t| (t.digest, t.size)).collect();
+    let layers: Vec<_> = image.layers.iter().map(|l| (&l.media_type[..], l.digest, l.size)).collect();
+    let expected: Vec<_> =
+        rootfs.trees().map(|t| (t.compression.layer_media_type(), t.digest, t.size)).collect();
     let diff_ids: Vec<Digest> = rootfs.trees().map(|t| t.diff_id).collect();
     if layers != expected || config.rootfs.diff_ids != diff_ids || image.config.media_type != CONFIG {
         return Err(Error::damaged("the runnable image is another one than the template's root filesystem"));

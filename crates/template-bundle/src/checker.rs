@@ -6,16 +6,16 @@
 //! directory that came before, no path occurs twice, and hard links point to earlier files.
 
 use crate::bytes::Bytes;
-use crate::digest::Digest;
+use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
+use crate::limits::{MAX_KEPT, MAX_NAME, MAX_PATH, MAX_XATTRS};
 use crate::toc::{Entry, Node, path_order};
 
-/// Longest path: what the kernel takes.
-const MAX_PATH: usize = 4095;
-/// Longest name: what every file system takes.
-const MAX_NAME: usize = 255;
-/// Extended attributes of one file: what the kernel lists at most, and more than ext4 can hold.
-const MAX_XATTRS: usize = 65536;
+/// Attributes in which overlayfs keeps its own state. They belong to the host and not to the tree: in a tree over which an
+/// overlay is mounted they would hide files, or show others in their place.
+pub const OVERLAY_XATTRS: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
+/// An owner that system calls take for "leave it as it is".
+const NO_OWNER: u32 = u32::MAX;
 
 fn parent(path: &[u8]) -> &[u8] {
     path.iter().rposition(|c| *c == b'/').map_or(&[], |at| &path[..at])
@@ -27,13 +27,21 @@ struct Metadata {
     mode: u32,
     owner: (u32, u32),
     mtime: (i64, u32),
-    xattrs: Vec<(Bytes, Bytes)>,
+    xattrs: Option<Digest>,
 }
 
 impl Metadata {
     fn of(entry: &Entry) -> Self {
         let owner = (entry.uid, entry.gid);
-        Metadata { mode: entry.mode, owner, mtime: entry.mtime, xattrs: entry.xattrs.clone() }
+        let xattrs = (!entry.xattrs.is_empty()).then(|| {
+            let mut hasher = Hasher::default();
+            for bytes in entry.xattrs.iter().flat_map(|(name, value)| [&name.0, &value.0]) {
+                hasher.update(&bytes.len().to_le_bytes());
+                hasher.update(bytes);
+            }
+            hasher.finish()
+        });
+        Metadata { mode: entry.mode, owner, mtime: entry.mtime, xattrs }
     }
 }
 
@@ -43,6 +51,7 @@ pub struct Checker {
     last: Option<Vec<u8>>,
     directories: Vec<Vec<u8>>,
     linkable: std::collections::HashMap<Vec<u8>, Metadata>,
+    kept: usize,
 }
 
 impl Checker {
@@ -72,7 +81,25 @@ impl Checker {
         if entry.mode > 0o7777 || entry.mtime.1 > 999_999_999 {
             return Err(Error::damaged("mode or time out of range"));
         }
+        if entry.uid == NO_OWNER || entry.gid == NO_OWNER {
+            return Err(Error::damaged("owner out of range"));
+        }
         check_xattrs(&entry.xattrs)?;
+        if !matches!(entry.node, Node::Directory | Node::File { .. } | Node::Hardlink { .. })
+            && let Some((name, _)) = entry.xattrs.iter().find(|(name, _)| name.0.starts_with(b"user."))
+        {
+            let name = name.display();
+            return Err(Error::damaged(format!(
+                "has the attribute '{name}', which only files and directories have"
+            )));
+        }
+        self.kept += entry.memory();
+        if self.kept > MAX_KEPT {
+            let limit = MAX_KEPT >> 20;
+            return Err(Error::damaged(format!(
+                "names and attributes up to here take more than {limit} MiB"
+            )));
+        }
         match &entry.node {
             Node::Directory => self.directories.push(path.clone()),
             _ if path.is_empty() => return Err(Error::damaged("the root must be a directory")),
@@ -143,6 +170,13 @@ fn check_xattrs(xattrs: &[(Bytes, Bytes)]) -> Result<()> {
             return Err(Error::damaged("extended attributes are out of order or badly named"));
         }
     }
+    let overlay = |name: &Bytes| OVERLAY_XATTRS.iter().any(|prefix| name.0.starts_with(prefix));
+    if let Some((name, _)) = xattrs.iter().find(|(name, _)| overlay(name)) {
+        let name = name.display();
+        return Err(Error::damaged(format!(
+            "has the attribute '{name}', in which overlayfs keeps its own state"
+        )));
+    }
     if total > MAX_XATTRS {
         return Err(Error::damaged(format!("has more than {MAX_XATTRS} bytes of extended attributes")));
     }
@@ -194,6 +228,11 @@ pub(crate) mod tests {
         node(path, Node::File { size: 10, digest: Digest::of(b""), holes: vec![] })
     }
 
+    fn with(mut entry: Entry, name: &str, length: usize) -> Entry {
+        entry.xattrs = vec![(name.into(), Bytes(vec![b'y'; length]))];
+        entry
+    }
+
     fn check(entries: &[Entry]) -> Result<()> {
         let mut checker = Checker::default();
         entries.iter().try_for_each(|e| checker.check(e))
@@ -219,11 +258,23 @@ pub(crate) mod tests {
             ("overlayfs's deletion", vec![dir(""), node("a", Node::CharDevice { major: 0, minor: 0 })]),
             ("nul", vec![dir(""), file("a\0b")]),
             ("trailing slash", vec![dir(""), dir("a/")]),
+            ("no owner", vec![dir(""), Entry { uid: u32::MAX, ..file("a") }]),
+            ("overlayfs's attribute", vec![with(dir(""), "trusted.overlay.opaque", 1)]),
+            ("a user's attribute of a symlink", vec![dir(""), with(sym("a"), "user.x", 1)]),
         ];
         for (what, entries) in cases {
             assert_eq!(check(entries).unwrap_err().kind, Kind::Damaged, "{what}");
         }
         assert!(check(&[dir(""), dir("a"), file("a/b"), file("a.c"), link("b", "a/b")]).is_ok());
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut checker = Checker::default();
+        checker.check(&dir("")).unwrap();
+        let mut entries = (0..10_000).map(|n| with(file(&format!("{n:05}")), "trusted.x", 60_000));
+        assert!(entries.try_for_each(|e| checker.check(&e)).unwrap_err().message.contains("512 MiB"));
+        assert!(checker.kept > MAX_KEPT && checker.kept < MAX_KEPT + 70_000);
     }
 
     #[test]

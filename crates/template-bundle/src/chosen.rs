@@ -12,11 +12,9 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::frames::{Compression, Frame, Piece, cut};
 use crate::layout::Blob;
+use crate::limits::MAX_CHOSEN;
 use crate::toc::{Entry, Node, Toc};
 use crate::tree::differs;
-
-/// Larger files are left out: what is read here is configuration, and is held in memory.
-pub const MAX_CHOSEN: u64 = 16 << 20;
 
 /// Takes the digest of a file, and its content.
 pub type Take<'a> = dyn FnMut(&Digest, &[u8]) -> Result<()> + 'a;

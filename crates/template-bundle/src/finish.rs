@@ -11,13 +11,14 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::bytes::Bytes;
+use crate::checker::Checker;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::inroot::InRoot;
 use crate::manifest::Part;
-use crate::scan::WHITEOUT;
 use crate::toc::{Entry, Node, path_order};
 use crate::tree::Contents;
+use crate::whiteout::{removed_by, whiteout_path};
 
 /// Files that exist for the build only.
 const BUILD_ONLY: [&str; 9] = [
@@ -217,12 +218,6 @@ pub fn layer(root: &InRoot, steps: &[Step], base: &[Entry]) -> Result<FinishLaye
     Ok(FinishLayer { entries, contents })
 }
 
-/// The name of the whiteout of a path.
-pub fn whiteout_path(path: &[u8]) -> Vec<u8> {
-    let at = path.iter().rposition(|c| *c == b'/').map_or(0, |at| at + 1);
-    [&path[..at], WHITEOUT.as_bytes(), &path[at..]].concat()
-}
-
 fn whiteout(path: &[u8], base: &BTreeMap<&[u8], &Entry>, out: &mut BTreeMap<Vec<u8>, Entry>) {
     if !base.contains_key(path) {
         return;
@@ -248,21 +243,22 @@ fn replace(
     contents.insert(to.to_vec(), content);
 }
 
-/// The entries of the finished system.
+/// The entries of the finished system. Both tables have passed their checks, and so does what is made of them.
 pub fn merge(base: &[Entry], finish: &[Entry]) -> Result<Vec<(Entry, Part)>> {
     // files of the base that go or change, and the other name that stands for them from then on
     let mut gone: BTreeMap<&[u8], (&Entry, Option<&[u8]>)> = BTreeMap::new();
     let mut removed = Vec::new();
     let mut new: BTreeMap<&[u8], &Entry> = BTreeMap::new();
     for entry in finish {
-        let path = &entry.path.0[..];
-        let at = path.iter().rposition(|c| *c == b'/').map_or(0, |at| at + 1);
-        match path[at..].strip_prefix(WHITEOUT.as_bytes()) {
-            Some(name) => removed.push([&path[..at], name].concat()),
-            None => {
-                new.insert(path, entry);
-            }
+        if let Some(path) = removed_by(&entry.path.0) {
+            removed.push(path);
+            continue;
         }
+        if entry.node != Node::Directory {
+            // with all that is in a directory of this name
+            removed.push(entry.path.0.clone());
+        }
+        new.insert(&entry.path.0[..], entry);
     }
     removed.sort();
     let is_removed = |path: &[u8]| {
@@ -298,6 +294,10 @@ pub fn merge(base: &[Entry], finish: &[Entry]) -> Result<Vec<(Entry, Part)>> {
     }
     out.extend(new.into_values().map(|e| (e.clone(), Part::Finish)));
     out.sort_by(|(a, _), (b, _)| path_order(&a.path.0, &b.path.0));
+    let mut checker = Checker::default();
+    out.iter()
+        .try_for_each(|(entry, _)| checker.check(entry))
+        .map_err(|e| e.within("with its finish layer"))?;
     Ok(out)
 }
 

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::canon;
 use crate::error::{Error, Result};
-use crate::toc::{Entry, MAX_FRAME};
+use crate::limits::MAX_FRAME;
+use crate::toc::Entry;
 
 /// Compression level of both algorithms: what peers use by default.
 const ZSTD_LEVEL: i32 = 3;

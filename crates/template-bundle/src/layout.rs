@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -18,13 +18,14 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
 use crate::digest::Digest;
 use crate::error::{Error, IoContext, Kind, Result};
-use crate::oci::{Descriptor, Index, MAX_DOCUMENT, parse};
+use crate::json::parse;
+use crate::limits::{MAX_DOCUMENT, MAX_MEMBERS, MAX_UNSIGNED};
+use crate::oci::{Descriptor, Index};
+use crate::tarball::members::{Members, Source};
 use crate::tree::differs;
 
 /// The file that marks a layout, and its content.
 pub(crate) const MARKER: (&str, &str) = ("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
-/// More members than any bundle has; bounds the memory for the directory of a tar.
-const MAX_MEMBERS: usize = 100_000;
 
 /// A layout to read from.
 pub struct Layout {
@@ -147,9 +148,29 @@ impl Layout {
                 }
                 Ok(Some(Blob { file: Arc::new(file), at: 0, end: meta.len() }))
             }
-            Place::Tar(file, members) => {
-                Ok(members.get(name).map(|(at, size)| Blob { file: file.clone(), at: *at, end: at + size }))
+            Place::Tar(file, members) => Ok(members.get(name).map(|(at, size)| Blob {
+                file: file.clone(),
+                at: *at,
+                end: at.saturating_add(*size),
+            })),
+        }
+    }
+
+    /// Refuses a directory whose blobs would be written somewhere else.
+    pub(crate) fn check_appendable(&self) -> Result<()> {
+        let Place::Directory(dir) = &self.place else { return Ok(()) };
+        let how = OpenHow::new()
+            .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+        match openat2(dir, "blobs/sha256", how) {
+            Ok(fd) => {
+                drop(OwnedFd::from(fd));
+                Ok(())
             }
+            Err(Errno::ELOOP | Errno::ENOTDIR) => {
+                Err(no_layout(&self.path, "its blobs/sha256 is a symlink, or no directory"))
+            }
+            Err(e) => Err(Error::io("opening", self.path.join("blobs/sha256"), e)),
         }
     }
 
@@ -164,8 +185,8 @@ impl Layout {
 
     fn document(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let Some(mut blob) = self.member(name)? else { return Ok(None) };
-        if blob.len() > MAX_DOCUMENT {
-            return Err(Error::damaged(format!("'{name}' is larger than {MAX_DOCUMENT} bytes")));
+        if blob.len() > MAX_UNSIGNED {
+            return Err(Error::damaged(format!("'{name}' is larger than {MAX_UNSIGNED} bytes")));
         }
         let mut bytes = Vec::new();
         blob.read_to_end(&mut bytes).doing("reading", self.path.join(name))?;
@@ -220,20 +241,24 @@ pub(crate) fn blob_name(digest: &Digest) -> String {
 }
 
 fn list_tar(path: &Path, file: &File) -> Result<HashMap<String, (u64, u64)>> {
-    let mut archive = tar::Archive::new(file);
-    let mut members = HashMap::new();
     let wrong = |e: std::io::Error| no_layout(path, &format!("it is not a tar archive: {e}"));
-    for member in archive.entries_with_seek().map_err(wrong)? {
-        let member = member.map_err(wrong)?;
-        let name = String::from_utf8_lossy(&member.path_bytes()).trim_start_matches("./").to_string();
-        match member.header().entry_type() {
+    let file = BufReader::with_capacity(1 << 13, file.try_clone().map_err(wrong)?);
+    let mut archive = Members::new(Source::Plain(file));
+    let mut members = HashMap::new();
+    while let Some(member) = archive.next().map_err(wrong)? {
+        let name = String::from_utf8_lossy(&member.path).trim_start_matches("./").to_string();
+        match member.header.entry_type() {
             tar::EntryType::Directory => continue,
-            tar::EntryType::Regular => {}
+            tar::EntryType::Regular if member.is_whole() => {}
+            tar::EntryType::Regular => {
+                return Err(no_layout(path, &format!("member '{}' has holes", name.escape_debug())));
+            }
             other => {
                 return Err(no_layout(path, &format!("member '{}' has type {other:?}", name.escape_debug())));
             }
         }
-        if members.insert(name.clone(), (member.raw_file_position(), member.size())).is_some() {
+        let at = archive.position().map_err(wrong)?;
+        if members.insert(name.clone(), (at, member.size)).is_some() {
             return Err(no_layout(path, &format!("member '{}' occurs twice", name.escape_debug())));
         }
         if members.len() > MAX_MEMBERS {

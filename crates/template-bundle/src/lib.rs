@@ -19,7 +19,9 @@ pub mod error;
 pub mod finish;
 pub mod frames;
 pub mod inroot;
+pub mod json;
 pub mod layout;
+pub mod limits;
 pub mod manifest;
 pub mod names;
 pub mod oci;
@@ -31,6 +33,7 @@ pub mod signers;
 pub mod tarball;
 pub mod toc;
 pub mod tree;
+pub mod whiteout;
 pub mod writer;
 
 pub use digest::Digest;

@@ -11,6 +11,8 @@ use serde_json::Value;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::frames::Compression;
+use crate::json::parse;
+use crate::limits::MAX_COMPONENTS;
 use crate::names;
 
 /// Type of the template artifact.
@@ -163,7 +165,7 @@ impl TemplateManifest {
         struct VersionOnly {
             version: u32,
         }
-        let version: VersionOnly = crate::oci::parse("the template manifest", bytes)?;
+        let version: VersionOnly = parse("the template manifest", bytes)?;
         if version.version != FORMAT_VERSION {
             return Err(Error::new(
                 Kind::Unsupported,
@@ -171,13 +173,16 @@ impl TemplateManifest {
             )
             .hint("use a helper of the version that made the bundle, or newer"));
         }
-        let manifest: TemplateManifest = crate::oci::parse("the template manifest", bytes)?;
+        let manifest: TemplateManifest = parse("the template manifest", bytes)?;
         let wrong = |e: Error| Error::damaged(format!("the template manifest is not valid: {}", e.message));
         names::check_name(&manifest.name).map_err(wrong)?;
         names::check_version(&manifest.template_version).map_err(wrong)?;
         if let Some(parent) = &manifest.parent {
             names::check_name(&parent.name).map_err(wrong)?;
             names::check_version(&parent.version).map_err(wrong)?;
+        }
+        if manifest.components.len() > MAX_COMPONENTS {
+            return Err(Error::damaged(format!("the template has more than {MAX_COMPONENTS} components")));
         }
         for (at, component) in manifest.components.iter().enumerate() {
             names::check_component(&component.name).map_err(wrong)?;

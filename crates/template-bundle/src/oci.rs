@@ -27,9 +27,6 @@ pub const VERSION: &str = "org.opencontainers.image.version";
 /// Annotation with the time of creation.
 pub const CREATED: &str = "org.opencontainers.image.created";
 
-/// Largest document we read: a manifest with thousands of packages has a few hundred KiB.
-pub const MAX_DOCUMENT: u64 = 32 << 20;
-
 /// Annotations.
 pub type Annotations = BTreeMap<String, String>;
 
@@ -178,9 +175,4 @@ impl Manifest {
 pub fn to_bytes(document: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(document)
         .map_err(|e| Error::new(crate::error::Kind::Internal, format!("writing JSON: {e}")))
-}
-
-/// Parses a document.
-pub fn parse<'a, T: Deserialize<'a>>(what: &str, bytes: &'a [u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|e| Error::damaged(format!("{what} is not what it should be: {e}")))
 }

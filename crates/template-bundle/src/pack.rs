@@ -19,6 +19,8 @@ use crate::error::{Error, IoContext, Kind, Result};
 use crate::finish;
 use crate::frames::Compression;
 use crate::inroot::InRoot;
+use crate::json::parse;
+use crate::limits::{MAX_ANCHORS, MAX_DOCUMENT};
 use crate::manifest::{
     ARTIFACT_TYPE, CONFIG_TYPE, Component, FORMAT_VERSION, NAME, Package, ROOTFS, TemplateManifest, Tree,
 };
@@ -30,9 +32,6 @@ use crate::signature;
 use crate::toc::{Entry, check_writable};
 use crate::tree::{self, Advance, Contents, OnDisk};
 use crate::writer::{Writer, parent_of};
-
-/// Largest anchors file.
-const MAX_ANCHORS: u64 = 16 << 20;
 
 /// What to pack.
 pub struct Input {
@@ -230,9 +229,24 @@ pub fn write_tree(
     })
 }
 
+/// A bundle that nobody can read must not be made.
+fn check_readable(manifest: &[u8]) -> Result<()> {
+    let why = match TemplateManifest::parse(manifest) {
+        Err(e) => e.message,
+        Ok(_) if manifest.len() as u64 > MAX_DOCUMENT => {
+            format!("the template manifest is larger than {MAX_DOCUMENT} bytes")
+        }
+        Ok(_) => return Ok(()),
+    };
+    Err(Error::new(Kind::Refused, format!("cannot be packed: {why}"))
+        .hint("most of a template manifest is the anchors file: see what makes it so"))
+}
+
 fn write_documents(writer: &Writer, manifest: &TemplateManifest) -> Result<(Vec<u8>, oci::Descriptor)> {
     let platform = Platform::of_debian(&manifest.architecture);
-    let mut artifact = Manifest::new(writer.add(CONFIG_TYPE, &to_bytes(manifest)?)?);
+    let bytes = to_bytes(manifest)?;
+    check_readable(&bytes)?;
+    let mut artifact = Manifest::new(writer.add(CONFIG_TYPE, &bytes)?);
     artifact.artifact_type = Some(ARTIFACT_TYPE.into());
     artifact.layers = manifest.components.iter().flat_map(Component::descriptors).collect();
     let mut artifact = writer.add(MANIFEST, &to_bytes(&artifact)?)?;
@@ -293,7 +307,7 @@ fn read_anchors(path: Option<&Path>) -> Result<(Anchors, Option<Value>)> {
         return Err(wrong(format!("it is larger than {MAX_ANCHORS} bytes")));
     }
     let bytes = std::fs::read(path).doing("reading", path)?;
-    let value: Value = serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))?;
+    let value: Value = parse("it", &bytes).map_err(|e| wrong(e.message))?;
     let known: Anchors = serde_json::from_value(value.clone()).map_err(|e| wrong(e.to_string()))?;
     match known.version {
         Some(0) => Ok((known, Some(value))),

@@ -6,14 +6,12 @@
 //! be added later and change no digest. So are the ancestors of a template ([`crate::ancestors`]).
 
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::json::parse;
 use crate::layout::Layout;
+use crate::limits::{MAX_SIGNATURE, MAX_SIGNATURES, MAX_UNSIGNED};
 use crate::manifest::{SIGNATURE_TYPE, SSHSIG_TYPE};
-use crate::oci::{Descriptor, EMPTY, INDEX, Index, MANIFEST, Manifest, parse, to_bytes};
-use crate::signature::MAX_SIGNATURE;
-
-/// More signatures than anybody adds; bounds the work of checking them.
-pub(crate) const MAX_SIGNATURES: usize = 64;
+use crate::oci::{Descriptor, EMPTY, INDEX, Index, MANIFEST, Manifest, to_bytes};
 
 /// Signatures over this digest, and whether there are any over others.
 pub(crate) fn find_signatures(layout: &Layout, top: &Index, digest: &Digest) -> Result<(Vec<String>, bool)> {
@@ -25,17 +23,17 @@ pub(crate) fn find_signatures(layout: &Layout, top: &Index, digest: &Digest) -> 
         .filter(|d| d.artifact_type.as_deref() == Some(SIGNATURE_TYPE))
         .take(MAX_SIGNATURES);
     for descriptor in candidates {
-        let manifest: Manifest =
-            parse("a signature manifest", &layout.read("signature manifest", descriptor)?)?;
+        let bytes = layout.read_up_to("signature manifest", descriptor, MAX_UNSIGNED)?;
+        let manifest: Manifest = parse("a signature manifest", &bytes)?;
         if manifest.subject.as_ref().map(|s| &s.digest) != Some(digest) {
             elsewhere = true;
             continue;
         }
         for part in manifest.layers.iter().filter(|l| l.media_type == SSHSIG_TYPE) {
-            if part.size > MAX_SIGNATURE {
-                return Err(Error::damaged(format!("a signature is larger than {MAX_SIGNATURE} bytes")));
+            if out.len() == MAX_SIGNATURES {
+                return Ok((out, elsewhere));
             }
-            let bytes = layout.read("signature", part)?;
+            let bytes = layout.read_up_to("signature", part, MAX_SIGNATURE)?;
             out.push(String::from_utf8_lossy(&bytes).into_owned());
         }
     }

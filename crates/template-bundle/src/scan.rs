@@ -16,15 +16,11 @@ use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
 
 use crate::bytes::Bytes;
+use crate::checker::OVERLAY_XATTRS;
 use crate::digest::Digest;
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::toc::{Entry, Node};
-
-/// Prefix by which OCI layers mark what they delete.
-pub const WHITEOUT: &str = ".wh.";
-
-/// Attributes that belong to the host and not to the tree: overlayfs keeps its own state in them.
-const FOREIGN_XATTRS: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
+use crate::whiteout::PREFIX;
 
 type Attributes = Vec<(Bytes, Bytes)>;
 
@@ -89,11 +85,11 @@ impl Scan {
         }
         names.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
         for name in names {
-            if name.as_bytes().starts_with(WHITEOUT.as_bytes()) {
+            if name.as_bytes().starts_with(PREFIX.as_bytes()) {
                 return Err(Error::new(
                     Kind::Refused,
                     format!(
-                        "'{}' cannot be packed: OCI layers use the prefix '{WHITEOUT}' for deletions",
+                        "'{}' cannot be packed: OCI layers use the prefix '{PREFIX}' for deletions",
                         dir.join(&name).display()
                     ),
                 )
@@ -193,7 +189,7 @@ fn read_xattrs(path: &Path) -> Result<Attributes> {
     let mut out = Vec::new();
     for name in names {
         let bytes = name.as_bytes();
-        if FOREIGN_XATTRS.iter().any(|foreign| bytes.starts_with(foreign)) {
+        if OVERLAY_XATTRS.iter().any(|foreign| bytes.starts_with(foreign)) {
             continue;
         }
         if bytes.contains(&b'=') || bytes.iter().any(u8::is_ascii_control) {

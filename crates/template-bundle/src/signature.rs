@@ -14,14 +14,11 @@ use nix::sys::signal::SigSet;
 use ssh_key::{HashAlg, PublicKey, SshSig};
 
 use crate::error::{Error, IoContext, Kind, Result};
+use crate::limits::MAX_REVOCATION;
 use crate::signers::{self, Signer};
 
 /// The purpose that our signatures are bound to.
 pub const NAMESPACE: &str = "isar-template";
-/// Largest signature: RSA 16384 needs 6 KiB.
-pub const MAX_SIGNATURE: u64 = 64 << 10;
-/// Largest revocation file.
-const MAX_REVOCATION: u64 = 64 << 20;
 /// How a binary key revocation list begins.
 const KRL_MAGIC: &[u8] = b"SSHKRL\n\0";
 

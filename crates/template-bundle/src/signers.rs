@@ -15,9 +15,7 @@ use jiff::tz::TimeZone;
 use ssh_key::PublicKey;
 
 use crate::error::{Error, Kind, Result};
-
-/// Far more keys than a company hands out.
-const MAX_SIZE: u64 = 4 << 20;
+use crate::limits::MAX_SIGNERS;
 
 /// One line.
 #[derive(Debug, Clone)]
@@ -74,7 +72,7 @@ impl Signer {
 
 /// Reads a file.
 pub fn read(path: &Path) -> Result<Vec<Signer>> {
-    let bytes = read_limited("allowed signers", path, MAX_SIZE).map_err(|e| {
+    let bytes = read_limited("allowed signers", path, MAX_SIGNERS).map_err(|e| {
         e.hint("give the file with --allowed-signers; it has lines like: identity ssh-ed25519 AAAA…")
     })?;
     let text = String::from_utf8(bytes)

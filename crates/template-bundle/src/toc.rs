@@ -8,23 +8,24 @@
 //!
 //! What a table must be like is in [`crate::checker`].
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
+use crate::canon;
 use crate::checker::Checker;
 use crate::digest::Digest;
 use crate::error::{Error, IoContext, Kind, Result};
+use crate::limits::{
+    MAX_ENTRIES, MAX_FRAME, MAX_HEAD, MAX_LINE, MAX_TOC_WINDOW_LOG, MAX_TREE, max_compressed,
+};
 use crate::manifest::Part;
-use crate::scan::WHITEOUT;
+use crate::whiteout::{is_whiteout, removed_by};
 
-/// Longest line: a path and a link target of 4 KiB each, and all extended attributes, base64 encoded.
-const MAX_LINE: u64 = 1 << 20;
-/// More entries than any Debian system has; bounds the memory that a bundle can ask for.
-const MAX_ENTRIES: usize = 5_000_000;
-/// The largest frame we write or accept, before compression: bounds the memory of a worker.
-pub const MAX_FRAME: u64 = 4 << 20;
+/// What an attribute takes besides its bytes.
+const PER_XATTR: usize = 80;
 /// The version of this format that is written and read.
 pub const TOC_VERSION: u32 = 0;
 
@@ -118,6 +119,17 @@ impl Entry {
             _ => 0,
         }
     }
+
+    /// Memory that its names, attributes and holes take.
+    pub fn memory(&self) -> usize {
+        let node = match &self.node {
+            Node::Symlink { target } | Node::Hardlink { target } => target.0.len(),
+            Node::File { holes, .. } => std::mem::size_of_val(&holes[..]),
+            _ => 0,
+        };
+        let xattrs = self.xattrs.iter().map(|(name, value)| name.0.len() + value.0.len() + PER_XATTR);
+        self.path.0.len() + node + xattrs.sum::<usize>()
+    }
 }
 
 /// A whole table.
@@ -137,19 +149,34 @@ pub fn path_order(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
 }
 
 impl Toc {
-    /// Refuses what would make another tree of it than was packed.
+    /// Refuses what would make another tree of it than was packed, here or in the hands of other tools.
     pub fn check_part(&self, part: Part) -> Result<()> {
-        let whiteout = |e: &&Entry| {
-            let at = e.path.0.iter().rposition(|c| *c == b'/').map_or(0, |at| at + 1);
-            e.path.0[at..].starts_with(WHITEOUT.as_bytes())
-        };
-        match self.entries.iter().find(whiteout) {
-            Some(entry) if part == Part::Base => Err(Error::damaged(format!(
-                "entry '{}' is a whiteout outside of a finish layer",
-                entry.path.display()
-            ))),
-            _ => Ok(()),
+        let mut paths = None;
+        for entry in self.entries.iter().filter(|e| is_whiteout(&e.path.0)) {
+            let wrong = |why: &str| {
+                Err(Error::damaged(format!("entry '{}' is a whiteout {why}", entry.path.display())))
+            };
+            if part == Part::Base {
+                return wrong("outside of a finish layer");
+            }
+            let Some(path) = removed_by(&entry.path.0) else {
+                return wrong("that does not remove one file or directory");
+            };
+            if !matches!(entry.node, Node::File { size: 0, .. }) {
+                return wrong("that is no empty file");
+            }
+            let paths: &HashSet<&[u8]> =
+                paths.get_or_insert_with(|| self.entries.iter().map(|e| &e.path.0[..]).collect());
+            if paths.contains(&path[..]) {
+                return wrong("of something that is there");
+            }
         }
+        Ok(())
+    }
+
+    /// Length of the tar stream.
+    pub fn raw_size(&self) -> u64 {
+        self.frames.iter().map(|(_, raw)| raw).sum()
     }
 
     /// Writes the table, compressed.
@@ -178,12 +205,14 @@ impl Toc {
     /// Reads and checks a table.
     pub fn read(input: impl Read) -> Result<Toc> {
         let mut zstd = zstd::Decoder::new(input).doing("reading", "table of contents")?;
-        // 8 MiB, what level 3 needs at most and every decoder supports
-        zstd.window_log_max(23).doing("reading", "table of contents")?;
-        let mut lines = BufReader::with_capacity(1 << 16, zstd);
-        // the frame list is one line: 24 bytes for at least 256 KiB of tree each
+        zstd.window_log_max(MAX_TOC_WINDOW_LOG).doing("reading", "table of contents")?;
+        Self::read_lines(BufReader::with_capacity(1 << 16, zstd))
+    }
+
+    /// The same of one that is not compressed.
+    pub fn read_lines(mut lines: impl BufRead) -> Result<Toc> {
         let head =
-            read_line(&mut lines, 64 << 20)?.ok_or_else(|| Error::damaged("table of contents is empty"))?;
+            read_line(&mut lines, MAX_HEAD)?.ok_or_else(|| Error::damaged("table of contents is empty"))?;
         let version: VersionOnly = parse(&head)?;
         if version.version != TOC_VERSION {
             return Err(Error::new(
@@ -201,10 +230,13 @@ impl Toc {
                 "table of contents declares more than {MAX_ENTRIES} entries"
             )));
         }
-        if let Some(bad) =
-            head.frames.iter().find(|(c, r)| *r == 0 || *r > MAX_FRAME || *c == 0 || *c > 2 * MAX_FRAME)
-        {
+        let possible =
+            |(c, r): &(u64, u64)| (1..=MAX_FRAME).contains(r) && (1..=max_compressed(*r)).contains(c);
+        if let Some(bad) = head.frames.iter().find(|frame| !possible(frame)) {
             return Err(Error::damaged(format!("table of contents declares an impossible frame {bad:?}")));
+        }
+        if head.frames.iter().map(|(_, raw)| raw).sum::<u64>() > MAX_TREE {
+            return Err(Error::damaged(format!("the tree is larger than {MAX_TREE} bytes")));
         }
         let mut entries = Vec::with_capacity(head.entries.min(65536));
         let mut checker = Checker::default();
@@ -225,8 +257,21 @@ impl Toc {
 
 /// Checks what is to be written as readers will: a bundle that nobody can read must not be made.
 pub fn check_writable(entries: &[Entry]) -> Result<()> {
+    if entries.len() > MAX_ENTRIES {
+        return Err(refused(&format!("it has more than {MAX_ENTRIES} entries")));
+    }
+    let mut size = 0u64;
     let mut checker = Checker::default();
-    entries.iter().try_for_each(|entry| checker.check(entry)).map_err(|e| refused(&e.message))
+    entries.iter().try_for_each(|entry| {
+        checker.check(entry).map_err(|e| refused(&e.message))?;
+        size = size.saturating_add(canon::length(entry)?);
+        match size <= MAX_TREE {
+            true => Ok(()),
+            false => {
+                Err(refused(&format!("with '{}' it has more than {MAX_TREE} bytes", entry.path.display())))
+            }
+        }
+    })
 }
 
 fn refused(why: &str) -> Error {
@@ -283,11 +328,34 @@ mod tests {
 
     #[test]
     fn whiteouts_belong_to_finish_layers() {
-        let toc = |name: &str| Toc { frames: vec![], entries: vec![dir(""), dir("a"), file(name)] };
-        for (name, plain) in [("a/.wh.b", false), ("a/.wh.", false), ("a/b.wh.c", true), ("a/.who", true)] {
-            assert_eq!(toc(name).check_part(Part::Base).is_ok(), plain, "{name}");
-            assert!(toc(name).check_part(Part::Finish).is_ok());
+        let empty = |name: &str| node(name, Node::File { size: 0, digest: Digest::of(b""), holes: vec![] });
+        let toc = |entry: Entry| Toc { frames: vec![], entries: vec![dir(""), dir("a"), entry] };
+        for (name, plain) in [("a/.wh.b", false), ("a/b.wh.c", true), ("a/.who", true)] {
+            assert_eq!(toc(empty(name)).check_part(Part::Base).is_ok(), plain, "{name}");
+            assert!(toc(empty(name)).check_part(Part::Finish).is_ok());
         }
+        for name in ["a/.wh.", "a/.wh..", "a/.wh...", "a/.wh..wh..opq", ".wh.a"] {
+            assert!(toc(empty(name)).check_part(Part::Finish).is_err(), "{name}");
+        }
+        for entry in [file("a/.wh.b"), dir("a/.wh.b")] {
+            assert!(toc(entry).check_part(Part::Finish).is_err());
+        }
+    }
+
+    #[test]
+    fn frames_are_possible() {
+        let with = |frames: Vec<(u64, u64)>| {
+            let mut out = Vec::new();
+            Toc { frames, entries: vec![dir("")] }.write(&mut out).unwrap();
+            Toc::read(&out[..])
+        };
+        assert!(with(vec![(1600, 512), (MAX_FRAME, MAX_FRAME)]).is_ok());
+        for bad in [(0, 512), (512, 0), (1, MAX_FRAME + 1), (1601, 512), (u64::MAX, 512)] {
+            assert!(with(vec![bad]).unwrap_err().message.contains("impossible frame"), "{bad:?}");
+        }
+        let many = vec![(1, MAX_FRAME); (MAX_TREE / MAX_FRAME) as usize];
+        assert!(with(many.clone()).is_ok());
+        assert!(with([&many[..], &[(1, 1)]].concat()).unwrap_err().message.contains("larger"));
     }
 
     #[test]
@@ -299,6 +367,8 @@ mod tests {
         let holes = (0..80_000).map(|n| (n * 4096, 1024)).collect();
         let node = Node::File { size: 1 << 40, digest: Digest::of(b""), holes };
         assert_eq!(write(Entry { node, ..file("a") }).unwrap_err().kind, Kind::Refused);
+        let node = Node::File { size: MAX_TREE, digest: Digest::of(b""), holes: vec![] };
+        assert_eq!(check_writable(&[dir(""), Entry { node, ..file("a") }]).unwrap_err().kind, Kind::Refused);
         assert!(check_writable(&[dir(""), file("a")]).is_ok() && write(file("a")).is_ok());
     }
 }

@@ -18,7 +18,8 @@ use crate::canon;
 use crate::digest::{Digest, Hasher, Hashing};
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::frames::{Compression, Frame, Piece, cut};
-use crate::toc::{Entry, MAX_FRAME, Node, Toc};
+use crate::limits::MAX_FRAME;
+use crate::toc::{Entry, Node, Toc};
 
 /// Uncompressed bytes that are worked on at once; with their compressed form this bounds the memory.
 const BATCH: u64 = 32 << 20;
@@ -231,6 +232,7 @@ pub fn read(
                 let entry = &toc.entries[index];
                 let content = &raw[..len as usize];
                 large.entry(index).or_default().update(content);
+                check_holes(entry, offset, content)?;
                 sink.part(index, entry, offset, content)?;
                 if offset + len == entry.size()
                     && let Some(hasher) = large.remove(&index)
@@ -271,6 +273,20 @@ fn check_content(entry: &Entry, found: Digest) -> Result<()> {
     }
 }
 
+/// What is said to be a hole must be zero: whoever makes the file leaves it out.
+fn check_holes(entry: &Entry, offset: u64, content: &[u8]) -> Result<()> {
+    let Node::File { holes, .. } = &entry.node else { return Ok(()) };
+    let end = offset + content.len() as u64;
+    for (hole, len) in holes {
+        let (from, to) = ((*hole).clamp(offset, end), (hole + len).clamp(offset, end));
+        if content[(from - offset) as usize..(to - offset) as usize].iter().any(|b| *b != 0) {
+            let path = entry.path.display();
+            return Err(Error::damaged(format!("'{path}' has data where a hole is declared")));
+        }
+    }
+    Ok(())
+}
+
 fn check_frame(frame: &Frame, entries: &[Entry], raw: &[u8], sink: &dyn Sink) -> Result<()> {
     let alone = frame.pieces.len() == 1;
     let mut at = 0;
@@ -299,6 +315,7 @@ fn check_frame(frame: &Frame, entries: &[Entry], raw: &[u8], sink: &dyn Sink) ->
                 let content = take(*len);
                 if !alone {
                     check_content(&entries[*entry], Digest::of(content))?;
+                    check_holes(&entries[*entry], 0, content)?;
                     sink.file(*entry, &entries[*entry], content)?;
                 }
                 if take(*padding).iter().any(|b| *b != 0) {

@@ -103,6 +103,7 @@ fn lock(path: &Path) -> Result<Flock<File>> {
 pub fn append(path: &Path, blobs: &[Vec<u8>], update: impl FnOnce(&mut Index)) -> Result<()> {
     let _held = lock(path)?;
     let layout = Layout::open(path)?;
+    layout.check_appendable()?;
     let mut index = layout.index()?;
     update(&mut index);
     let Some(names) = layout.tar_blobs() else {

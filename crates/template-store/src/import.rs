@@ -18,10 +18,10 @@ use template_bundle::bundle::Bundle;
 use template_bundle::error::IoContext;
 use template_bundle::manifest::{Component, Part, Tree};
 use template_bundle::pack::Progress;
-use template_bundle::scan::WHITEOUT;
 use template_bundle::signature::Accepted;
 use template_bundle::toc::{Entry, Node};
 use template_bundle::tree::Sink;
+use template_bundle::whiteout::{is_whiteout, removed_by};
 use template_bundle::{Digest, Error, Kind, Result};
 
 use crate::builder::Builder;
@@ -215,7 +215,7 @@ impl Making<'_> {
         for entry in &toc.entries {
             match entry.node {
                 Node::Directory if !entry.path.0.is_empty() => node::make_dir(&node::path(&root, entry))?,
-                Node::File { size: 0, .. } if part == Part::Finish && whiteout_of(entry).is_some() => {}
+                Node::File { size: 0, .. } if part == Part::Finish && is_whiteout(&entry.path.0) => {}
                 // an empty file has no content that would come by
                 Node::File { size: 0, .. } => builder.file(0, entry, &[])?,
                 _ => node::make_special(&root, entry)?,
@@ -273,17 +273,9 @@ impl Making<'_> {
     }
 }
 
-/// The path that a whiteout of an OCI layer removes.
-pub(crate) fn whiteout_of(entry: &Entry) -> Option<Vec<u8>> {
-    let path = &entry.path.0;
-    let at = path.iter().rposition(|c| *c == b'/').map_or(0, |at| at + 1);
-    let name = path[at..].strip_prefix(WHITEOUT.as_bytes())?;
-    Some([&path[..at], name].concat())
-}
-
 /// Turns the whiteouts of an OCI layer into those of overlayfs, so that the tree can lie over another.
 fn make_whiteouts(root: &Path, entries: &[Entry]) -> Result<()> {
-    for path in entries.iter().filter_map(whiteout_of) {
+    for path in entries.iter().filter_map(|entry| removed_by(&entry.path.0)) {
         let path = root.join(OsStr::from_bytes(&path));
         mknod(&path, SFlag::S_IFCHR, Mode::empty(), makedev(0, 0)).doing("creating whiteout", path)?;
     }

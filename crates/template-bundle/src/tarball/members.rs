@@ -6,18 +6,14 @@
 //! bounded here before they are read. Files with holes are read as GNU tar and libarchive write them.
 
 use std::fs::File;
-use std::io::{self, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufReader, ErrorKind, Read, Seek, Write};
 
 use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 
 use super::pax::{Said, decimal, invalid};
 use crate::bytes::Bytes;
+use crate::limits::{MAX_EXTENSION, MAX_PIECES, MAX_TREE};
 
-/// The most that a long name or the pax records of one member may take. Linux allows names of 4 KiB, and 64 KiB for the
-/// value of an attribute.
-const MAX_EXTENSION: u64 = 1 << 20;
-/// The most pieces that a file with holes may have.
-const MAX_PIECES: usize = 1 << 20;
 const BLOCK: u64 = 512;
 
 /// Where a tar is read from.
@@ -93,11 +89,28 @@ pub struct Members {
     source: Source,
     /// What is unread of the present one.
     left: u64,
+    /// Of the contents of all so far.
+    total: u64,
+}
+
+impl Member {
+    /// Whether the tar has all of its content in one piece.
+    pub fn is_whole(&self) -> bool {
+        self.pieces == [(0, self.size)]
+    }
 }
 
 impl Members {
     pub fn new(source: Source) -> Self {
-        Members { source, left: 0 }
+        Members { source, left: 0, total: 0 }
+    }
+
+    /// Where the content of the present member begins.
+    pub fn position(&mut self) -> io::Result<u64> {
+        match &mut self.source {
+            Source::Plain(file) => file.stream_position(),
+            Source::Compressed(_) => Err(ErrorKind::NotSeekable.into()),
+        }
     }
 
     /// The next one that is no extended header.
@@ -193,6 +206,11 @@ impl Members {
         if let Some((real, (pieces, data))) = sparse {
             check_pieces(&pieces, data, real)?;
             (member.size, member.pieces) = (real, pieces);
+        }
+        // holes take neither room nor time to send
+        self.total = self.total.saturating_add(member.size);
+        if self.total > MAX_TREE {
+            return Err(invalid(format!("its files are larger than {MAX_TREE} bytes")));
         }
         Ok(member)
     }

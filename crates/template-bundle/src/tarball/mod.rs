@@ -5,8 +5,8 @@
 //! Unlike an OCI layer of a bundle it has no table of contents, so it is read as a whole, and again for the contents of
 //! some files. Nothing of it is written anywhere; names that lead out of it are refused all the same.
 
-mod members;
-mod pax;
+pub(crate) mod members;
+pub(crate) mod pax;
 #[cfg(test)]
 mod tests;
 
@@ -18,21 +18,15 @@ use std::path::{Path, PathBuf};
 use tar::EntryType;
 
 use crate::bytes::Bytes;
-use crate::chosen::MAX_CHOSEN;
 use crate::diff::Reader;
 use crate::diff::side::Take;
 use crate::digest::{Digest, Hashing};
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::layout::MARKER;
+use crate::limits::{MAX_CHOSEN, MAX_ENTRIES, MAX_KEPT};
 use crate::toc::{Entry, Node};
 use members::{Member, Members, Source};
 
-/// More than any Debian system has; bounds the memory that a tar can ask for.
-const MAX_ENTRIES: usize = 5_000_000;
-/// The most memory for names, targets of links and attributes, all together: ten times that of a large system.
-const MAX_KEPT: usize = 512 << 20;
-/// What an attribute takes besides its bytes.
-const PER_XATTR: usize = 80;
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 /// Where a tar has the name of its format, in its first header.
@@ -113,13 +107,20 @@ impl Tarball {
     pub fn scan(path: &Path) -> Result<(Vec<Entry>, Tarball)> {
         scan(path, open(path)?, MAX_KEPT)
     }
+
+    /// Reads the entries of one that is not in a file.
+    #[cfg(fuzzing)]
+    pub fn entries(stream: impl Read + 'static) -> Result<Vec<Entry>> {
+        let members = Members::new(Source::Compressed(Box::new(stream)));
+        scan(Path::new("stream"), members, MAX_KEPT).map(|(entries, _)| entries)
+    }
 }
 
 fn scan(path: &Path, mut members: Members, max_kept: usize) -> Result<(Vec<Entry>, Tarball)> {
     let (mut links, mut entries, mut kept) = (HashMap::new(), Vec::new(), 0);
     while let Some(member) = members.next().map_err(|e| wrong(path, e))? {
         let Some(entry) = read_entry(path, &mut members, member)? else { continue };
-        kept += memory(&entry);
+        kept += entry.memory();
         match &entry.node {
             Node::Hardlink { target } => {
                 // this may be a longer name than that of the target
@@ -141,16 +142,6 @@ fn scan(path: &Path, mut members: Members, max_kept: usize) -> Result<(Vec<Entry
         }
     }
     Ok((entries, Tarball { path: path.to_path_buf(), links }))
-}
-
-/// What names and attributes of an entry take.
-fn memory(entry: &Entry) -> usize {
-    let target = match &entry.node {
-        Node::Symlink { target } | Node::Hardlink { target } => target.0.len(),
-        _ => 0,
-    };
-    let xattrs = entry.xattrs.iter().map(|(name, value)| name.0.len() + value.0.len() + PER_XATTR);
-    entry.path.0.len() + target + xattrs.sum::<usize>()
 }
 
 fn read_entry(path: &Path, members: &mut Members, member: Member) -> Result<Option<Entry>> {

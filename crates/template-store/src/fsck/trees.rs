@@ -16,11 +16,11 @@ use template_bundle::manifest::{Part, Tree};
 use template_bundle::pack::Progress;
 use template_bundle::scan;
 use template_bundle::toc::{Entry, Node};
+use template_bundle::whiteout::removed_by;
 use template_bundle::{Error, Kind, Result};
 
 use super::content::Contents;
 use super::{Checked, Template, What};
-use crate::import::whiteout_of;
 use crate::node;
 use crate::share;
 use crate::store::Store;
@@ -100,8 +100,9 @@ fn compare(
 ) -> Result<()> {
     let wrong = Mutex::new(Vec::new());
     entries.par_iter().with_min_len(64).try_for_each(|entry| -> Result<()> {
-        let is_whiteout = part == Part::Finish && whiteout_of(entry).is_some();
-        let path = match whiteout_of(entry).filter(|_| is_whiteout) {
+        let removed = if part == Part::Finish { removed_by(&entry.path.0) } else { None };
+        let is_whiteout = removed.is_some();
+        let path = match removed {
             Some(removed) => root.join(std::ffi::OsStr::from_bytes(&removed)),
             None => node::path(root, entry),
         };
