@@ -306,6 +306,30 @@ def test_a_saved_plan_that_does_not_fit_any_more(server, tmp, saved):
     assert "reading plan" in refused("usage", USAGE)
 
 
+def test_a_saved_plan_whose_files_are_gone(server, tmp, saved):
+    def refused(what):
+        out = os.path.join(tmp, "out")
+        error = server.json("install", "server", "--plan", saved, "--output", out, code=REFUSED)["error"]
+        assert error["kind"] == "plan-changed" and error["hint"] == "make a new plan" and not os.path.exists(out)
+        for text in (saved, what):
+            assert text in error["message"]
+
+    with open(saved) as file:
+        deb, = (add for add in json.load(file)["request"]["add"] if add.endswith(".deb"))
+    os.rename(deb, deb + ".away")
+    refused("package file '%s' is gone" % deb)
+    support.write(deb, "no package")
+    refused(deb)
+    os.rename(deb + ".away", deb)
+    os.rename(tmp + "/repo", tmp + "/elsewhere")
+    refused("repository folder '%s/repo' is gone" % tmp)
+    os.mkdir(tmp + "/repo")
+    refused(tmp + "/repo")
+    os.rmdir(tmp + "/repo")
+    os.rename(tmp + "/elsewhere", tmp + "/repo")
+    server("install", "server", "--plan", saved, "--output", os.path.join(tmp, "out"))
+
+
 def test_a_saved_plan_for_another_template(server, tmp, saved):
     with open(saved) as file:
         plan = json.load(file)

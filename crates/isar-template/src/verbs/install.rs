@@ -105,7 +105,11 @@ pub fn run(cli: &Cli, opts: &InstallOpts) -> Result<u8> {
     let from = saved.as_ref().map(|(_, template, request)| (template, request));
     let mut instance = opts.change.open(cli, opts.root.as_deref(), true, from, &progress)?;
     let mut show = show_events(cli, &progress);
-    let mut transaction = Transaction::open(instance.root.clone(), instance.request.clone(), &mut show)?;
+    let (root, request) = (instance.root.clone(), instance.request.clone());
+    let mut transaction = match &opts.plan {
+        Some(plan) => Transaction::open_saved(plan, root, request, &mut show)?,
+        None => Transaction::open(root, request, &mut show)?,
+    };
     let mut plan = resolve(&mut transaction, saved.as_ref().map(|(plan, ..)| plan))?;
     announce(cli, &progress, &plan);
     let key = |instance: &Instance, plan: &Plan| match opts.no_reuse {

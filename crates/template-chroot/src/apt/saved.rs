@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Action, PLAN_VERSION, Plan, digest};
-use super::request::{TransactionRequest, UpdateMode};
+use super::request::{Add, TransactionRequest, UpdateMode};
+use super::transaction::{Event, Transaction};
 use crate::error::{ChrootError, Result};
-use crate::sandbox::Bind;
+use crate::sandbox::{Bind, Root};
 
 /// More than a plan that replaces all of Debian would take.
 const SIZE_LIMIT: u64 = 256 << 20;
@@ -163,6 +164,46 @@ impl Plan {
             message: format!("the plan is for the template {}, not for {}", what(planned), what(now)),
         })
     }
+}
+
+impl<'a> Transaction<'a> {
+    /// Like [`open`](Self::open), for the request of the plan in a file. That was good once: where it is no more, the
+    /// files that it names have changed since.
+    pub fn open_saved(
+        plan: &Path,
+        root: Root,
+        request: TransactionRequest,
+        sink: &'a mut dyn FnMut(Event<'_>),
+    ) -> Result<Self> {
+        let changed = |what: String| ChrootError::PlanChanged {
+            message: format!("the plan '{}' does not fit any more: {what}", plan.display()),
+        };
+        if let Some((what, path)) = gone(&request) {
+            return Err(changed(format!("the {what} '{}' is gone", path.display())));
+        }
+        Self::open(root, request, sink).map_err(|e| match e {
+            ChrootError::Usage { message, .. } => changed(message),
+            other => other,
+        })
+    }
+}
+
+/// What a request names that is not there, and what it was.
+fn gone(request: &TransactionRequest) -> Option<(&'static str, &Path)> {
+    let debs = request.add.iter().filter_map(|add| match add {
+        Add::Deb(file) => Some(("package file", file.as_path())),
+        Add::Package { .. } => None,
+    });
+    let repos = request.repos.iter().map(|repo| ("repository folder", repo.as_path()));
+    let binds = request.binds.iter().map(|bind| ("folder of --bind", bind.source.as_path()));
+    let files = [
+        ("file of package sources", &request.sources),
+        ("file of preferences", &request.preferences),
+        ("keyring", &request.keyrings),
+    ];
+    let files =
+        files.into_iter().flat_map(|(what, paths)| paths.iter().map(move |path| (what, path.as_path())));
+    debs.chain(repos).chain(binds).chain(files).find(|(_, path)| !path.exists())
 }
 
 /// What differs between what was planned and what would happen now, in one line.
