@@ -162,6 +162,16 @@ def test_nothing_is_said_where_nothing_changes(platform_with, tmp):
     assert value["plan"]["affected"] == []
 
 
+def test_a_program_may_be_large(platform_with, tmp):
+    """As those with everything linked in or with debugging symbols are: only the tables that matter are read."""
+    root = os.path.join(tmp, "root")
+    platform_with("checkout", "--raw", "with", root)
+    os.truncate(root + "/usr/bin/greeter", 100 << 20)
+    good = library(tmp + "/good", "1.1", ["greet", "greet_twice"], SYMBOLS % ("0.9", "1.0"))
+    value = plan(platform_with, "--root", root, "--allow-upgrade", "libgreet1", "--add", good)
+    assert affected(value)["compatible"] == "yes" and not any("/usr/bin/greeter" in note for note in value["plan"]["notes"])
+
+
 def test_a_damaged_program_is_no_obstacle(platform_with, tmp, packages):
     """Files of packages are anybody's: what cannot be read is left out."""
     root = os.path.join(tmp, "root")

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::elf::{self, Elf};
-use super::{Affected, Compatible, Incoming, Outgoing, Question, Rebuild};
+use super::{Affected, Compatible, Impact, Incoming, Outgoing, Question, Rebuild};
 use crate::apt::{Operation, compare_versions};
 use crate::error::Result;
 use crate::system::{Records, Tree, plain};
@@ -27,29 +27,34 @@ pub(super) fn may_be_library(path: &Path) -> bool {
     name.ends_with(".so") || name.contains(".so.")
 }
 
-pub(super) fn judge(tree: &Tree, records: &Records<'_>, question: &Question<'_>) -> Result<Vec<Affected>> {
+pub(super) fn judge(
+    tree: &Tree,
+    records: &Records<'_>,
+    question: &Question<'_>,
+    impact: &mut Impact,
+) -> Result<()> {
     if question.staying.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
+    let mut room = elf::MAX_NAMES;
     let mut libraries: BTreeMap<String, Library<'_>> = BTreeMap::new();
     for package in question.outgoing {
         for path in package.files.iter().filter(|path| may_be_library(path)) {
-            if let Some(Elf { soname: Some(soname), has, .. }) = read(tree, path)? {
+            if let Some(Elf { soname: Some(soname), has, .. }) = read(tree, path, &mut room, impact)? {
                 libraries.entry(soname).or_insert(Library { package, has });
             }
         }
     }
     if libraries.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
-    let mut found = Vec::new();
     for (name, architecture) in question.staying {
         // what it uses of each library
         let mut used: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
         for path in
             records.files(name, architecture)?.iter().map(|path| plain(path)).filter(|path| may_link(path))
         {
-            let Some(program) = read(tree, &path)? else { continue };
+            let Some(program) = read(tree, &path, &mut { room }, impact)? else { continue };
             for needed in &program.needed {
                 if let Some((soname, library)) = libraries.get_key_value(needed) {
                     let uses = program.wants.intersection(&library.has).cloned();
@@ -71,7 +76,7 @@ pub(super) fn judge(tree: &Tree, records: &Records<'_>, question: &Question<'_>)
                 true => Rebuild::UnknownOutsideBitbake,
                 false => Rebuild::NotByItself,
             };
-            found.push(Affected {
+            impact.affected.push(Affected {
                 package: name.clone(),
                 recipe: question.recipe(name).unwrap_or_default(),
                 library: action.package.clone(),
@@ -82,12 +87,19 @@ pub(super) fn judge(tree: &Tree, records: &Records<'_>, question: &Question<'_>)
             });
         }
     }
-    found.sort();
-    Ok(found)
+    impact.affected.sort();
+    Ok(())
 }
 
-fn read(tree: &Tree, path: &Path) -> Result<Option<Elf>> {
-    Ok(tree.read_magic(path, elf::MAGIC)?.and_then(|data| elf::read(&data)))
+fn read(tree: &Tree, path: &Path, room: &mut usize, impact: &mut Impact) -> Result<Option<Elf>> {
+    let Some(file) = tree.file(path)? else { return Ok(None) };
+    Ok(elf::read(file, room).unwrap_or_else(|elf::TooMuch| {
+        impact.notes.push(format!(
+            "'{}' has more symbols than are looked at: what it links, and who links it, is not told",
+            path.display()
+        ));
+        None
+    }))
 }
 
 /// Kernel modules and debugging symbols link nothing, and are many and large.

@@ -215,7 +215,7 @@ pub(crate) fn judge(tree: &Tree, question: &Question<'_>) -> Result<Impact> {
     let records = Records::open(tree)?;
     let mut impact = Impact::default();
     modules::judge(tree, &records, question, &mut impact)?;
-    impact.affected = libraries::judge(tree, &records, question)?;
+    libraries::judge(tree, &records, question, &mut impact)?;
     Ok(impact)
 }
 

@@ -123,19 +123,10 @@ impl Tree {
 
     /// The content of a regular file, if there is one.
     pub fn read(&self, path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
-        self.read_magic(path.as_ref(), b"")
-    }
-
-    /// The content of a regular file that begins with these bytes; no more than those is read of others.
-    pub fn read_magic(&self, path: &Path, magic: &[u8]) -> Result<Option<Vec<u8>>> {
+        let path = path.as_ref();
         let Some(file) = self.file(path)? else { return Ok(None) };
-        let failed = |e| self.failed("reading", path, e);
         let mut content = Vec::new();
-        (&file).take(magic.len() as u64).read_to_end(&mut content).map_err(failed)?;
-        if content != magic {
-            return Ok(None);
-        }
-        (&file).take(MAX_FILE + 1).read_to_end(&mut content).map_err(failed)?;
+        file.take(MAX_FILE + 1).read_to_end(&mut content).map_err(|e| self.failed("reading", path, e))?;
         Ok((content.len() as u64 <= MAX_FILE).then_some(content))
     }
 
