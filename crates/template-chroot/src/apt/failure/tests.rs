@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+use super::*;
+
+const NOW: &str = "2026-11-28T17:32:00Z";
+
+/// As apt 2.6 says it, unless a line says otherwise.
+#[test]
+fn what_apt_says_is_understood() {
+    let table = [
+        (
+            "E: Release file for http://m.example/debian/dists/bookworm-updates/InRelease is expired (invalid since 1d 1h 50min 0s). Updates for this repository will not be applied.",
+            Fault::Expired,
+            Some("http://m.example/debian bookworm-updates"),
+            "its release data has expired on 2026-11-27 15:42 UTC",
+        ),
+        (
+            "E: Release file for http://m.example/dists/x/InRelease is not valid yet (invalid for another 10d 9h 59min 50s). Updates for this repository will not be applied.",
+            Fault::NotYetValid,
+            Some("http://m.example x"),
+            "its release data is of 2026-12-09 03:31 UTC, and the clock of this machine says 2026-11-28 17:32 UTC",
+        ),
+        (
+            "W: Conflicting distribution: http://m.example stable InRelease (expected bookworm but got trixie)\n\
+             E: Repository 'http://m.example stable InRelease' changed its 'Codename' value from 'bookworm' to 'trixie'",
+            Fault::Changed,
+            Some("http://m.example stable"),
+            "it has changed its 'Codename' value from 'bookworm' to 'trixie'",
+        ),
+        (
+            "Err:1 http://m.example x InRelease\n  The following signatures couldn't be verified because the public key is not available: NO_PUBKEY 5E7CE7A2250745B2\n\
+             W: GPG error: http://m.example x InRelease: The following signatures couldn't be verified because the public key is not available: NO_PUBKEY 5E7CE7A2250745B2\n\
+             E: The repository 'http://m.example x InRelease' is not signed.",
+            Fault::KeyUnknown,
+            Some("http://m.example x"),
+            "it is signed with key 5E7CE7A2250745B2, which is not in KEYRING",
+        ),
+        // the lists of before are there
+        (
+            "W: An error occurred during the signature verification. The repository is not updated and the previous index files will be used. GPG error: http://m.example x InRelease: The following signatures couldn't be verified because the public key is not available: NO_PUBKEY 5E7CE7A2250745B2",
+            Fault::KeyUnknown,
+            Some("http://m.example x"),
+            "it is signed with key 5E7CE7A2250745B2, which is not in KEYRING",
+        ),
+        // apt 3 with sqv
+        (
+            "W: OpenPGP signature verification failed: http://m.example x InRelease: Sub-process /usr/bin/sqv returned an error code (1), error message is: Missing key 0ADDB38D3E220D6142F4CD815E7CE7A2250745B2, which is needed to verify signature.\n\
+             E: The repository 'http://m.example x InRelease' is not signed.",
+            Fault::KeyUnknown,
+            Some("http://m.example x"),
+            "it is signed with key 0ADDB38D3E220D6142F4CD815E7CE7A2250745B2, which is not in KEYRING",
+        ),
+        (
+            "W: GPG error: http://m.example x InRelease: The following signatures were invalid: EXPKEYSIG F06F9AD2D474E051 old@example.org\n\
+             E: The repository 'http://m.example x InRelease' is not signed.",
+            Fault::KeyExpired,
+            Some("http://m.example x"),
+            "it is signed with key F06F9AD2D474E051, which has expired",
+        ),
+        (
+            "W: GPG error: http://m.example x InRelease: The following signatures were invalid: BADSIG F06F9AD2D474E051 a@example.org",
+            Fault::SignatureWrong,
+            Some("http://m.example x"),
+            "GPG error: http://m.example x InRelease: The following signatures were invalid: BADSIG F06F9AD2D474E051 a@example.org",
+        ),
+        (
+            "E: The repository 'http://m.example stable InRelease' is not signed.",
+            Fault::Unsigned,
+            Some("http://m.example stable"),
+            "it is not signed",
+        ),
+        (
+            "E: The repository 'file:/x ./ Release' does not have a Release file.",
+            Fault::Unsigned,
+            Some("file:/x ./"),
+            "it is not signed",
+        ),
+        (
+            "E: Failed to fetch http://m.example/dists/x/InRelease  Clearsigned file isn't valid, got 'NOSPLIT' (does the network require authentication?)\n\
+             E: The repository 'http://m.example x InRelease' is not signed.",
+            Fault::Damaged,
+            Some("http://m.example x"),
+            "Failed to fetch http://m.example/dists/x/InRelease Clearsigned file isn't valid, got 'NOSPLIT' (does the network require authentication?)",
+        ),
+        (
+            "Err:1 http://m.example x InRelease\n  401  Unauthorized [IP: 127.0.0.1 1]\n\
+             E: Failed to fetch http://user:secret@m.example/dists/x/InRelease  401  Unauthorized [IP: 127.0.0.1 1]\n\
+             E: The repository 'http://m.example x InRelease' is not signed.",
+            Fault::Denied,
+            Some("http://m.example x"),
+            "Failed to fetch http://m.example/dists/x/InRelease 401 Unauthorized [IP: 127.0.0.1 1]",
+        ),
+        (
+            "Err:2 http://m.example/debian nonsuch Release\n  404  Not Found [IP: 1 80]\nE: The repository 'http://m.example/debian nonsuch Release' does not have a Release file.",
+            Fault::Missing,
+            Some("http://m.example/debian nonsuch"),
+            "http://m.example/debian nonsuch Release 404 Not Found [IP: 1 80]",
+        ),
+        (
+            "E: Failed to fetch http://m.example/pool/y_1_all.deb  404  File not found [IP: 1 80]",
+            Fault::Missing,
+            Some("http://m.example/pool/y_1_all.deb"),
+            "Failed to fetch http://m.example/pool/y_1_all.deb 404 File not found [IP: 1 80]",
+        ),
+        (
+            "E: Failed to fetch http://m.example/pool/y_1_all.deb  File has unexpected size (314 != 628). Mirror sync in progress? [IP: 1 80]",
+            Fault::Damaged,
+            Some("http://m.example/pool/y_1_all.deb"),
+            "Failed to fetch http://m.example/pool/y_1_all.deb File has unexpected size (314 != 628). Mirror sync in progress? [IP: 1 80]",
+        ),
+        (
+            "E: Failed to fetch https://m.example/dists/x/InRelease  Certificate verification failed: The certificate is NOT trusted. The certificate issuer is unknown.  Could not handshake: Error in the certificate verification. [IP: 1 443]",
+            Fault::Certificate,
+            Some("https://m.example x"),
+            "Failed to fetch https://m.example/dists/x/InRelease Certificate verification failed: The certificate is NOT trusted. The certificate issuer is unknown. Could not handshake: Error in the certificate verification. [IP: 1 443]",
+        ),
+        (
+            "E: Failed to fetch http://m.example/y.deb  Error writing - write (28: No space left on device)",
+            Fault::NoSpace,
+            Some("http://m.example/y.deb"),
+            "Failed to fetch http://m.example/y.deb Error writing - write (28: No space left on device)",
+        ),
+        (
+            "W: Failed to fetch http://m.example/dists/x/InRelease  Temporary failure resolving 'm.example'",
+            Fault::Unreachable,
+            Some("http://m.example x"),
+            "Failed to fetch http://m.example/dists/x/InRelease Temporary failure resolving 'm.example'",
+        ),
+        (
+            "E: Some index files failed to download. They have been ignored, or old ones used instead.",
+            Fault::Unreachable,
+            None,
+            "Some index files failed to download. They have been ignored, or old ones used instead",
+        ),
+    ];
+    let now: Timestamp = NOW.parse().unwrap();
+    for (output, fault, repository, what) in table {
+        let got = failure(output, now, &|_| "KEYRING".to_owned()).unwrap();
+        assert_eq!(
+            (got.fault, got.repository.as_deref(), got.what.as_str()),
+            (fault, repository, what),
+            "{output}"
+        );
+    }
+    assert_eq!(failure("E: dpkg was interrupted", now, &|_| String::new()), None);
+}
+
+#[test]
+fn every_fault_is_in_the_table_once() {
+    for (at, (fault, texts)) in TABLE.iter().enumerate() {
+        assert!(!texts.is_empty() && TABLE.iter().skip(at + 1).all(|(other, _)| other != fault), "{fault:?}");
+    }
+}
+
+#[test]
+fn credentials_are_left_out() {
+    let table = [
+        ("a http://u:p@h:1/x b", "a http://h:1/x b"),
+        ("'https://u@h' http://u:p@ss@h", "'https://h' http://h"),
+        ("http://h/a@b", "http://h/a@b"),
+        ("a@b", "a@b"),
+    ];
+    for (text, expected) in table {
+        assert_eq!(without_credentials(text), expected);
+    }
+}
