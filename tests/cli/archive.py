@@ -98,15 +98,35 @@ class Archive:
 
     def make_key(self, name, *options):
         address = name + "@example.org"
-        self.gpg(*options, "--quick-gen-key", address, "ed25519", "sign", "1y" if options else "0")
-        self.gpg("--output", self.keyring(name), "--export", address)
+        self.gpg(*options, "--quick-gen-key", address, "ed25519", "sign", "0")
+        self.export(name)
+
+    def export(self, name):
+        self.gpg("--output", self.keyring(name), "--export", name + "@example.org")
+
+    def revoke(self, name):
+        """Have the key's owner say that it is not to be used any more."""
+        with open(os.path.join(self.gpg_home, "openpgp-revocs.d", self.fingerprint(name) + ".rev")) as file:
+            # the colon is there so that nobody does this by mistake
+            certificate = file.read().replace(":-----BEGIN", "-----BEGIN")
+        self.gpg("--import", support.write(os.path.join(self.keys, name + ".rev"), certificate))
+        self.export(name)
+
+    def expire(self, name):
+        """Have a key of 2020 be good for a year, whatever it has signed since."""
+        self.gpg("--faked-system-time", "20200601T000000", "--quick-set-expire", self.fingerprint(name), "1y")
+        self.export(name)
 
     def keyring(self, name):
         return os.path.join(self.keys, name + ".gpg")
 
-    def key_id(self, name):
+    def fingerprint(self, name):
         lines = self.gpg("--with-colons", "--list-keys", name + "@example.org").stdout.splitlines()
-        return next(line.split(":")[4] for line in lines if line.startswith("pub:"))
+        return next(line.split(":")[9] for line in lines if line.startswith("fpr:"))
+
+    def key_id(self, name):
+        """What is in every way to name the key."""
+        return self.fingerprint(name)[-16:]
 
     def serve(self, scheme, context):
         handler = functools.partial(type("Handler", (Handler,), {"archive": self}), directory=self.folder)

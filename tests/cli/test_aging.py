@@ -108,13 +108,47 @@ def test_key_that_was_changed_since_the_lists_were_made(aged, archive, tmp):
     assert aged.error("--update", "all", "--add", "rotated", code=UNTRUSTED)["kind"] == "key-unknown"
 
 
+def trust(aged, archive, name):
+    """Have the key as it is now in the tree."""
+    support.write(aged.tree + "/etc/apt/keyrings/%s.gpg" % name, open(archive.keyring(name), "rb").read(), 0o644)
+
+
 def test_key_that_has_expired(aged, archive, tmp):
     archive.make_key("past", "--faked-system-time", "20200101T000000")
-    archive.publish("past", [support.make_deb(tmp, "past")], key="past", sign=["--faked-system-time", "20200601T000000"])
-    support.write(aged.tree + "/etc/apt/keyrings/past.gpg", open(archive.keyring("past"), "rb").read(), 0o644)
+    archive.publish("past", [support.make_deb(tmp, "past")], key="past")
+    archive.expire("past")
+    trust(aged, archive, "past")
     aged.sources(archive.source("past", key="past"))
     error = aged.error("--add", "past", code=UNTRUSTED)
     assert error["kind"] == "key-expired" and archive.key_id("past") in error["message"]
+
+
+def test_key_that_was_revoked(aged, archive, tmp):
+    archive.make_key("stolen")
+    archive.publish("stolen", [support.make_deb(tmp, "stolen")], key="stolen")
+    aged.sources(archive.source("stolen", key="stolen"))
+    trust(aged, archive, "stolen")
+    assert aged.plan("--add", "stolen")["actions"]
+    archive.revoke("stolen")
+    trust(aged, archive, "stolen")
+    error = aged.error("--add", "stolen", code=UNTRUSTED)
+    assert error["kind"] == "key-revoked" and archive.key_id("stolen") in error["message"]
+
+
+def test_signature_that_is_too_weak(aged, archive, tmp):
+    archive.publish("weak", [support.make_deb(tmp, "weak")], sign=["--digest-algo", "SHA1", "--weak-digest", "MD5"])
+    aged.sources(archive.source("weak"))
+    error = aged.error("--add", "weak", code=UNTRUSTED)
+    assert error["kind"] == "key-weak" and "stronger" in error["hint"]
+
+
+def test_release_data_that_was_changed(aged, archive, tmp):
+    root = archive.publish("changed", [support.make_deb(tmp, "changed")])
+    with open(root + "/dists/stable/InRelease") as file:
+        text = file.read()
+    support.write(root + "/dists/stable/InRelease", text.replace("Label: Example", "Label: Changed"))
+    aged.sources(archive.source("changed"))
+    assert aged.error("--add", "changed", code=UNTRUSTED)["kind"] == "signature-wrong"
 
 
 def test_repository_without_a_signature(aged, archive, tmp):

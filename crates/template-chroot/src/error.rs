@@ -189,6 +189,8 @@ pub enum Fault {
     KeyExpired,
     /// It is signed with a key that was revoked.
     KeyRevoked,
+    /// It is signed in a way that is not secure any more.
+    KeyWeak,
     /// Its signature is not of its content.
     SignatureWrong,
     /// It has no signature.
@@ -240,6 +242,14 @@ impl Fault {
                     "an archive that has changed its key publishes the new one in a keyring package, such as \
                      debian-archive-keyring: make a new version of the template that has it; keys of --sources are \
                      named with --keyring",
+                ),
+            ),
+            Self::KeyWeak => (
+                "key-weak",
+                3,
+                Some(
+                    "who runs the repository has to make a stronger key, or sign the key itself and the repository with \
+                     stronger algorithms; for a new key, make a new version of the template that has it",
                 ),
             ),
             Self::SignatureWrong => (

@@ -30,16 +30,32 @@ impl Failure {
 }
 
 /// In the order of what matters: one cause has several of these lines, and the first says most.
-const TABLE: [(Fault, &[&str]); 14] = [
+const TABLE: [(Fault, &[&str]); 16] = [
     (Fault::NoSpace, &["No space left on device", "You don't have enough free space"]),
     (Fault::Expired, &["is expired (invalid since"]),
-    (Fault::NotYetValid, &["is not valid yet"]),
+    (Fault::NotYetValid, &["is not valid yet", "Not live until"]),
     (Fault::Changed, &["changed its '"]),
     // a repository with two signatures is good with one of them, so these are of all
-    (Fault::KeyRevoked, &["REVKEYSIG", "KEYREVOKED"]),
-    (Fault::KeyExpired, &["EXPKEYSIG", "KEYEXPIRED"]),
-    (Fault::KeyUnknown, &["NO_PUBKEY", "Missing key"]),
-    (Fault::SignatureWrong, &["BADSIG", "signatures were invalid", "signature verification failed"]),
+    (Fault::KeyRevoked, &["REVKEYSIG", "KEYREVOKED", "key is revoked", "certificate is revoked"]),
+    (Fault::KeyExpired, &["EXPKEYSIG", "KEYEXPIRED", "key is not live"]),
+    (Fault::SignatureWrong, &["BADSIG", "has been manipulated"]),
+    (
+        Fault::KeyWeak,
+        &[
+            "is not considered secure",
+            "Policy rejected",
+            "untrusted digest algorithm",
+            "untrusted public key algorithm",
+            // without one of the reasons above
+            "signatures were invalid",
+        ],
+    ),
+    // a key that is not bound is one that the keyring does not vouch for
+    (
+        Fault::KeyUnknown,
+        &["NO_PUBKEY", "Missing key", "is not bound", "Failed to parse keyring", "no keyring is specified"],
+    ),
+    (Fault::SignatureWrong, &["signature verification failed"]),
     (
         Fault::Certificate,
         &[
@@ -73,26 +89,40 @@ const TABLE: [(Fault, &[&str]); 14] = [
 /// Looks through the output of a failed update or download, for what matters most of it. `keyring` names where the
 /// keys of a repository are.
 pub(super) fn failure(output: &str, now: Timestamp, keyring: &dyn Fn(&str) -> String) -> Option<Failure> {
-    let said: Vec<&str> =
-        output.lines().filter(|line| ["E: ", "W: "].iter().any(|mark| line.starts_with(mark))).collect();
-    // what is behind an "Err:" is on the line after it, and not always said again
-    let details: Vec<String> = output
-        .lines()
-        .zip(output.lines().skip(1))
-        .filter(|(line, detail)| line.starts_with("Err:") && detail.starts_with("  "))
-        .map(|(line, detail)| format!("{} {detail}", line.split_once(' ').map_or(line, |(_, rest)| rest)))
-        .collect();
-    let lines: Vec<&str> = said.into_iter().chain(details.iter().map(String::as_str)).collect();
+    let lines = messages(output);
     let (fault, line) = TABLE.iter().find_map(|(fault, texts)| {
         let line = lines.iter().find(|line| texts.iter().any(|text| line.contains(text)))?;
-        Some((*fault, *line))
+        Some((*fault, line))
     })?;
-    let line = without_credentials(line);
-    let line = line.strip_prefix("E: ").or(line.strip_prefix("W: ")).unwrap_or(&line).trim();
+    let line = &without_credentials(line);
     let repository = repository(line);
     let keyring = || keyring(repository.as_deref().unwrap_or_default());
     let what = what(fault, line, now, &keyring);
     Some(Failure { fault, what, repository })
+}
+
+/// Errors and warnings, with the lines that continue them. What is behind an `Err:` is not always said again, so these
+/// are there as well, after the others.
+fn messages(output: &str) -> Vec<String> {
+    let mut said: Vec<(bool, String)> = Vec::new();
+    let mut continued = false;
+    for line in output.lines() {
+        let item = line.starts_with("Err:");
+        let text = match item {
+            true => line.split_once(' ').map(|(_, text)| text),
+            false => line.strip_prefix("E: ").or(line.strip_prefix("W: ")),
+        };
+        continued = text.is_some() || continued && line.starts_with("  ");
+        if let Some(text) = text {
+            said.push((item, text.trim().to_owned()));
+        } else if let (true, Some((item, text))) = (continued, said.last_mut()) {
+            // the first line of an item says only what it is
+            text.push(if *item { ' ' } else { '\n' });
+            text.push_str(line);
+        }
+    }
+    said.sort_by_key(|(item, _)| *item);
+    said.into_iter().map(|(_, text)| text).collect()
 }
 
 /// What happened, in words that go after the repository.
@@ -113,7 +143,14 @@ fn what(fault: Fault, line: &str, now: Timestamp, keyring: &dyn Fn() -> String) 
                 minute(date),
                 minute(now)
             ),
-            None => "its release data is of the future".to_owned(),
+            None => match line.split_once("Not live until ") {
+                Some((_, rest)) => format!(
+                    "it is signed at {}, and the clock of this machine says {}",
+                    rest.split_whitespace().next().unwrap_or_default(),
+                    minute(now)
+                ),
+                None => "its release data is of the future".to_owned(),
+            },
         },
         Fault::Changed => match line.find("changed its '") {
             Some(at) => format!("it has {}", &line[at..]),
@@ -122,9 +159,24 @@ fn what(fault: Fault, line: &str, now: Timestamp, keyring: &dyn Fn() -> String) 
         Fault::KeyUnknown => format!("it is signed with {key}, which is not in {}", keyring()),
         Fault::KeyExpired => format!("it is signed with {key}, which has expired"),
         Fault::KeyRevoked => format!("it is signed with {key}, which was revoked"),
+        Fault::KeyWeak => format!("its signature is too weak: {}", words(after(line, SAYS))),
         Fault::Unsigned => "it is not signed".to_owned(),
-        _ => line.split_whitespace().collect::<Vec<_>>().join(" ").trim_end_matches('.').to_owned(),
+        Fault::SignatureWrong => words(line),
+        // what follows are numbers
+        _ => words(line.lines().next().unwrap_or_default()),
     }
+}
+
+/// What comes before the words of a program that apt has asked.
+const SAYS: &str = "error message is:";
+
+fn after<'a>(line: &'a str, text: &str) -> &'a str {
+    line.split_once(text).map_or(line, |(_, rest)| rest)
+}
+
+/// In one line, as part of ours.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").trim_end_matches('.').to_owned()
 }
 
 /// `URI SUITE` of what a line is about.
