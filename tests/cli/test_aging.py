@@ -8,7 +8,7 @@ import pytest
 
 import archive as archives
 import support
-from support import NETWORK, REFUSED, UNTRUSTED
+from support import INTERNAL, NETWORK, REFUSED, UNTRUSTED, USAGE
 
 
 class Aged:
@@ -149,6 +149,29 @@ def test_release_data_that_was_changed(aged, archive, tmp):
     support.write(root + "/dists/stable/InRelease", text.replace("Label: Example", "Label: Changed"))
     aged.sources(archive.source("changed"))
     assert aged.error("--add", "changed", code=UNTRUSTED)["kind"] == "signature-wrong"
+
+
+def test_sources_that_apt_does_not_understand(aged, archive, tmp):
+    """Nothing of the repository is wrong, and trying again is of no use."""
+    archive.publish("twice", [support.make_deb(tmp, "twice")])
+    aged.sources(archive.source("twice"))
+    more = aged.tree + "/etc/apt/sources.list.d/more.list"
+    try:
+        for text, said in ((archive.source("twice", key="next"), "Signed-By"), (archive.source("twice", options="arch"), "'/etc/apt/sources.list.d/more.list'"),
+                           ("deb %s stable\n" % archive.url, "'/etc/apt/sources.list.d/more.list'")):
+            support.write(more, text)
+            for update in ("all", "none"):
+                error = aged.error("--update", update, "--add", "twice", code=USAGE)
+                assert error["kind"] == "usage" and said in error["message"] and "/run/" not in error["message"], (text, update)
+                assert "new version" in error["hint"]
+    finally:
+        os.unlink(more)
+
+
+def test_what_nobody_has_heard_of_is_told_in_the_words_of_apt(aged):
+    aged.sources("deb carrier-pigeon://loft.example stable main\n")
+    error = aged.error("--add", "anything", code=INTERNAL)
+    assert error["kind"] == "apt-failed" and "carrier-pigeon" in error["message"] and not error.get("hint")
 
 
 def test_repository_without_a_signature(aged, archive, tmp):

@@ -175,6 +175,8 @@ impl ChrootError {
 /// In which way a repository cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
+    /// apt does not understand the package sources.
+    Sources,
     /// The disk of this machine is full.
     NoSpace,
     /// Its release data is older than it wants to be used.
@@ -205,12 +207,22 @@ pub enum Fault {
     Missing,
     /// It cannot be reached, or breaks off.
     Unreachable,
+    /// apt says something that we have never heard.
+    Unknown,
 }
 
 impl Fault {
     /// A stable word for machines, the exit code, and what to do.
     fn about(self) -> (&'static str, u8, Option<&'static str>) {
         match self {
+            Self::Sources => (
+                "usage",
+                2,
+                Some(
+                    "apt reads none of its sources while one is wrong: correct it, one of the template in a new version of \
+                     that; those that name the same repository need the same Signed-By, Trusted and the like",
+                ),
+            ),
             Self::NoSpace => ("internal", 1, None),
             Self::Expired => (
                 "release-expired",
@@ -298,6 +310,7 @@ impl Fault {
                 ),
             ),
             Self::Unreachable => ("network", 8, Some("try again, or use what is there with --update local")),
+            Self::Unknown => ("apt-failed", 1, None),
         }
     }
 }
@@ -340,7 +353,15 @@ mod tests {
         for fault in [Fault::NotYetValid, Fault::Denied, Fault::Damaged, Fault::Missing, Fault::Unreachable] {
             assert!(retry(fault), "{fault:?}");
         }
-        for fault in [Fault::Expired, Fault::Changed, Fault::KeyUnknown, Fault::Unsigned, Fault::NoSpace] {
+        for fault in [
+            Fault::Sources,
+            Fault::Expired,
+            Fault::Changed,
+            Fault::KeyUnknown,
+            Fault::Unsigned,
+            Fault::NoSpace,
+            Fault::Unknown,
+        ] {
             assert!(!retry(fault), "{fault:?}");
         }
     }

@@ -7,7 +7,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::error::Fault;
+use crate::error::{ChrootError, Fault};
+use crate::sandbox::OWN_DIR;
 
 /// What a failed update or download comes down to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +31,18 @@ impl Failure {
 }
 
 /// In the order of what matters: one cause has several of these lines, and the first says most.
-const TABLE: [(Fault, &[&str]); 16] = [
+const TABLE: [(Fault, &[&str]); 18] = [
+    (
+        Fault::Sources,
+        &[
+            "Malformed entry",
+            "Malformed line",
+            "Malformed stanza",
+            "Conflicting values set for option",
+            ".sources (",
+            "The list of sources could not be read",
+        ],
+    ),
     (Fault::NoSpace, &["No space left on device", "You don't have enough free space"]),
     (Fault::Expired, &["is expired (invalid since"]),
     (Fault::NotYetValid, &["is not valid yet", "Not live until"]),
@@ -69,21 +81,61 @@ const TABLE: [(Fault, &[&str]); 16] = [
     // no release data at all: cut off, or the login page of a network
     (
         Fault::Damaged,
-        &["Hash Sum mismatch", "unexpected size", "Clearsigned file isn't valid", "Splitting up", "NODATA"],
+        &[
+            "Hash Sum mismatch",
+            "Size mismatch",
+            "unexpected size",
+            "Invalid file format",
+            "Clearsigned file isn't valid",
+            "Splitting up",
+            "NODATA",
+            "The HTTP server sent an invalid",
+            "Bad header",
+        ],
     ),
-    (Fault::Missing, &["  404  ", "  410  "]),
-    (Fault::Unsigned, &["is not signed", "unauthenticated packages", "does not have a Release file"]),
+    (Fault::Missing, &["  404  ", "  410  ", "Failed to fetch file:", "Failed to fetch copy:"]),
+    (
+        Fault::Unsigned,
+        &[
+            "is not signed",
+            "unauthenticated packages",
+            "does not have a Release file",
+            "only weak security information",
+        ],
+    ),
     (
         Fault::Unreachable,
         &[
-            "Failed to fetch",
-            "Unable to fetch",
             "Could not resolve",
-            "Could not connect",
             "Temporary failure",
-            "Some index files failed",
+            "error resolving",
+            "happened resolving",
+            "Could not connect",
+            "Unable to connect",
+            "Cannot initiate the connection",
+            "Could not handshake",
+            "Connection failed",
+            "Connection timed out",
+            "Connection reset",
+            "Connection refused",
+            "Error reading from server",
+            "Timed out while waiting",
+            "Undetermined Error",
+            "SSL connection failed",
+            "OpenSSL error",
+            "Invalid response from proxy",
+            "proxy failed",
+            "SOCKS proxy",
+            "TLS connection was non-properly terminated",
+            "  429  ",
+            "  500  ",
+            "  502  ",
+            "  503  ",
+            "  504  ",
         ],
     ),
+    // why, we do not know
+    (Fault::Unknown, &["method driver", "Failed to fetch", "Unable to fetch", "Some index files failed"]),
 ];
 
 /// Looks through the output of a failed update or download, for what matters most of it. `keyring` names where the
@@ -99,6 +151,13 @@ pub(super) fn failure(output: &str, now: Timestamp, keyring: &dyn Fn(&str) -> St
     let keyring = || keyring(repository.as_deref().unwrap_or_default());
     let what = what(fault, line, now, &keyring);
     Some(Failure { fault, what, repository })
+}
+
+/// The error when apt cannot read the package sources, whatever it was to do with them.
+pub(super) fn wrong_sources(output: &str, doing: &str) -> Option<ChrootError> {
+    let failure = failure(output, Timestamp::UNIX_EPOCH, &|_| String::new())?;
+    let message = failure.message(doing);
+    (failure.fault == Fault::Sources).then_some(ChrootError::Repository { fault: failure.fault, message })
 }
 
 /// Errors and warnings, with the lines that continue them. What is behind an `Err:` is not always said again, so these
@@ -133,6 +192,7 @@ fn what(fault: Fault, line: &str, now: Timestamp, keyring: &dyn Fn() -> String) 
     });
     let key = key.map_or_else(|| "a key".to_owned(), |key| format!("key {}", key.trim_end_matches(',')));
     match fault {
+        Fault::Sources => wrong_source(line),
         Fault::Expired => match span(line).and_then(|span| now.checked_sub(span).ok()) {
             Some(date) => format!("its release data has expired on {}", minute(date)),
             None => "its release data has expired".to_owned(),
@@ -165,6 +225,32 @@ fn what(fault: Fault, line: &str, now: Timestamp, keyring: &dyn Fn() -> String) 
         // what follows are numbers
         _ => words(line.lines().next().unwrap_or_default()),
     }
+}
+
+/// apt sees parts of the tree's files, by names of ours: what they are parts of is told, and not the line.
+fn wrong_source(line: &str) -> String {
+    let file = line.split_whitespace().filter(|word| word.starts_with(OWN_DIR)).find_map(source_path);
+    match (file, line.rfind('(')) {
+        (Some(file), Some(at)) if line.starts_with("Malformed") => {
+            format!("package sources: {file} has a malformed entry {}", words(&line[at..]))
+        }
+        (Some(file), _) => format!("package sources: {file} cannot be read"),
+        (None, _) => format!("package sources: {}", words(line)),
+    }
+}
+
+/// What a file of ours is a part of.
+fn source_path(part: &str) -> Option<String> {
+    let name = part.rsplit('/').next()?;
+    if let Some(given) = name.strip_prefix("given-local-").or(name.strip_prefix("given-remote-")) {
+        let number: usize = given.split('.').next()?.parse().ok()?;
+        return Some(format!("file {} of --sources", number + 1));
+    }
+    let name = name.strip_prefix("local-").or(name.strip_prefix("remote-"))?;
+    Some(match name.strip_prefix("sources.list.d-") {
+        Some(name) => format!("'/etc/apt/sources.list.d/{name}'"),
+        None => format!("'/etc/apt/{name}'"),
+    })
 }
 
 /// What comes before the words of a program that apt has asked.

@@ -10,7 +10,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::debs::index_files;
-use super::failure::{failure, without_credentials};
+use super::failure::{Failure, failure, without_credentials};
 use super::given::PREFERENCES_OF_TREE;
 use super::request::UpdateMode;
 use super::simulate::reasons;
@@ -297,6 +297,18 @@ impl Transaction<'_> {
         Err(self.fetch_error("refreshing package lists", &heard.captured))
     }
 
+    /// Whether this transaction has brought the lists of a repository up to date.
+    fn is_refreshed(&self, failure: &Failure) -> bool {
+        let uri = failure.repository.as_deref().unwrap_or_default();
+        match sources::kind(uri) {
+            Kind::Remote => self.sources.remote_refreshed,
+            // folders of the request always are
+            Kind::Local => {
+                self.request.update != UpdateMode::None || uri.starts_with(&format!("file:{OWN_DIR}/repo/"))
+            }
+        }
+    }
+
     /// Why fetching failed.
     pub(super) fn fetch_error(&self, doing: &str, captured: &Captured) -> ChrootError {
         let (stdout, stderr) = (captured.text(), captured.errors());
@@ -304,11 +316,11 @@ impl Transaction<'_> {
         let keyring = |repository: &str| self.sources.keyring(repository);
         let Some(failure) = failure(&format!("{stderr}\n{stdout}"), Timestamp::now(), &keyring) else {
             let message = format!("{doing}: {}", without_credentials(&reasons(&stdout, &stderr)));
-            return ChrootError::Repository { fault: Fault::Unreachable, message };
+            return ChrootError::Repository { fault: Fault::Unknown, message };
         };
         let message = failure.message(doing);
         match failure.fault {
-            Fault::Missing | Fault::Damaged if doing == FETCHING && !self.sources.remote_refreshed => {
+            Fault::Missing | Fault::Damaged if doing == FETCHING && !self.is_refreshed(&failure) => {
                 ChrootError::ListsOutdated { message }
             }
             fault => ChrootError::Repository { fault, message },

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::causes::{self, Incoming};
 use super::debs::LocalDeb;
+use super::failure::wrong_sources;
 use super::plan::{Action, AskedBy, Mark, Operation, Origin, Plan};
 use super::policy;
 use super::request::Add;
@@ -152,6 +153,9 @@ impl Transaction<'_> {
             }
             if stderr.contains("No space left on device") {
                 return Err(ChrootError::Internal(format!("resolving packages: {}", reasons("", &stderr))));
+            }
+            if let Some(error) = wrong_sources(&stderr, "resolving packages") {
+                return Err(error);
             }
             return Err(not_solvable(&reasons(simulation, &stderr), &virtual_packages(simulation)));
         }

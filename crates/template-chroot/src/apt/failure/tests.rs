@@ -185,9 +185,55 @@ fn what_apt_says_is_understood() {
         ),
         (
             "E: Some index files failed to download. They have been ignored, or old ones used instead.",
-            Fault::Unreachable,
+            Fault::Unknown,
             None,
             "Some index files failed to download. They have been ignored, or old ones used instead",
+        ),
+        (
+            "E: Failed to fetch http://m.example/dists/x/InRelease  SECURITY: URL redirect target contains control characters, rejecting.\n\
+             E: Some index files failed to download. They have been ignored, or old ones used instead.",
+            Fault::Unknown,
+            Some("http://m.example x"),
+            "Failed to fetch http://m.example/dists/x/InRelease SECURITY: URL redirect target contains control characters, rejecting",
+        ),
+        (
+            "E: Failed to fetch http://m.example/dists/x/InRelease  503  Service Unavailable [IP: 1 80]",
+            Fault::Unreachable,
+            Some("http://m.example x"),
+            "Failed to fetch http://m.example/dists/x/InRelease 503 Service Unavailable [IP: 1 80]",
+        ),
+        (
+            "E: Conflicting values set for option Signed-By regarding source http://m.example/ x: /a.gpg != /b.gpg\n\
+             E: The list of sources could not be read.",
+            Fault::Sources,
+            Some("http://m.example/"),
+            "package sources: Conflicting values set for option Signed-By regarding source http://m.example/ x: /a.gpg != /b.gpg",
+        ),
+        (
+            "E: Malformed entry 1 in list file /run/isar-template/remote.d/remote-sources.list.d-x.list ([option] not assignment)\n\
+             E: The list of sources could not be read.",
+            Fault::Sources,
+            None,
+            "package sources: '/etc/apt/sources.list.d/x.list' has a malformed entry ([option] not assignment)",
+        ),
+        (
+            "E: Malformed entry 1 in list file /run/isar-template/all.d/local-sources.list (Component)",
+            Fault::Sources,
+            None,
+            "package sources: '/etc/apt/sources.list' has a malformed entry (Component)",
+        ),
+        (
+            "E: Malformed entry 1 in list file /run/isar-template/all.d/given-remote-001.list (Component)",
+            Fault::Sources,
+            None,
+            "package sources: file 2 of --sources has a malformed entry (Component)",
+        ),
+        (
+            "E: Unable to parse package file /run/isar-template/all.d/remote-sources.list.d-x.sources (1)\n\
+             E: The list of sources could not be read.",
+            Fault::Sources,
+            None,
+            "package sources: '/etc/apt/sources.list.d/x.sources' cannot be read",
         ),
     ];
     let now: Timestamp = NOW.parse().unwrap();
@@ -199,6 +245,9 @@ fn what_apt_says_is_understood() {
             "{output}"
         );
     }
+    // what is a list and no source
+    let list = "E: Unable to parse package file /run/isar-template/apt/lists/m.example_Packages (1)";
+    assert_eq!(failure(list, now, &|_| String::new()), None);
     assert_eq!(failure("E: dpkg was interrupted", now, &|_| String::new()), None);
 }
 
