@@ -33,6 +33,7 @@ pub mod signers;
 pub mod tarball;
 pub mod toc;
 pub mod tree;
+pub mod versions;
 pub mod whiteout;
 pub mod writer;
 

@@ -61,47 +61,9 @@ pub fn parse_reference(text: &str) -> Result<(&str, Option<&str>)> {
     Ok((name, version))
 }
 
-/// Orders versions as Debian does (`1.10` is newer than `1.9`, `1.0~rc1` older than `1.0`), without epochs.
-pub fn compare_versions(a: &str, b: &str) -> std::cmp::Ordering {
-    use std::cmp::Ordering;
-    let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
-    // letters sort before other characters, the end before letters
-    let order = |c: Option<&u8>| match c {
-        None => 0,
-        Some(c) if c.is_ascii_digit() => 0,
-        Some(c) if c.is_ascii_alphabetic() => i32::from(*c),
-        Some(b'~') => -1,
-        Some(c) => i32::from(*c) + 256,
-    };
-    while !a.is_empty() || !b.is_empty() {
-        while a.first().is_some_and(|c| !c.is_ascii_digit()) || b.first().is_some_and(|c| !c.is_ascii_digit())
-        {
-            let result = order(a.first()).cmp(&order(b.first()));
-            if result != Ordering::Equal {
-                return result;
-            }
-            a = a.get(1..).unwrap_or_default();
-            b = b.get(1..).unwrap_or_default();
-        }
-        let number = |s: &mut &[u8]| -> Vec<u8> {
-            let end = s.iter().position(|c| !c.is_ascii_digit()).unwrap_or(s.len());
-            let (digits, rest) = s.split_at(end);
-            *s = rest;
-            digits.iter().skip_while(|c| **c == b'0').copied().collect()
-        };
-        let (na, nb) = (number(&mut a), number(&mut b));
-        let result = na.len().cmp(&nb.len()).then_with(|| na.cmp(&nb));
-        if result != Ordering::Equal {
-            return result;
-        }
-    }
-    Ordering::Equal
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cmp::Ordering;
 
     #[test]
     fn names_are_narrow() {
@@ -115,21 +77,5 @@ mod tests {
         assert!(check_version("1.0+dirty").is_err());
         assert_eq!(parse_reference("p:1").unwrap(), ("p", Some("1")));
         assert!(parse_reference("p:").is_err());
-    }
-
-    #[test]
-    fn versions_order_as_in_debian() {
-        for (a, b) in [
-            ("1.9", "1.10"),
-            ("1.0-rc1", "1.0.1"),
-            ("1.0~rc1", "1.0"),
-            ("1", "1.0.1"),
-            ("2024.9", "2024.10"),
-            ("1a", "1b"),
-        ] {
-            assert_eq!(compare_versions(a, b), Ordering::Less, "{a} {b}");
-            assert_eq!(compare_versions(b, a), Ordering::Greater, "{b} {a}");
-        }
-        assert_eq!(compare_versions("1.0", "1.00"), Ordering::Equal);
     }
 }

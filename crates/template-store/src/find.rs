@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use template_bundle::ancestors::{self, Ancestor, Evidence};
 use template_bundle::manifest::{Parent, TemplateManifest};
 use template_bundle::names;
+use template_bundle::versions::compare_versions;
 use template_bundle::{Digest, Error, Kind, Result};
 
 use crate::files::{list_dir, make_dirs, sync_dir, write_file};
@@ -241,7 +242,7 @@ impl Store {
     /// Versions of a name, oldest first.
     pub(crate) fn versions(&self, name: &str) -> Result<Vec<String>> {
         let mut versions = list_dir(&self.path().join("refs").join(name))?;
-        versions.sort_by(|a, b| names::compare_versions(a, b).then_with(|| a.cmp(b)));
+        versions.sort_by(|a, b| compare_versions(a, b).then_with(|| a.cmp(b)));
         Ok(versions)
     }
 

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
+use template_bundle::versions::compare_versions;
 use template_bundle::{Digest, Error, Kind, Result};
 
 use crate::files::list_dir;
@@ -99,7 +100,7 @@ impl Found {
             a.manifest
                 .name
                 .cmp(&b.manifest.name)
-                .then_with(|| template_bundle::names::compare_versions(versions.0, versions.1))
+                .then_with(|| compare_versions(versions.0, versions.1))
                 .then_with(|| a.record.digest.cmp(&b.record.digest))
         };
         out.removed.sort_by(order);

@@ -29,7 +29,6 @@ pub(crate) mod status;
 mod suites;
 mod table;
 mod transaction;
-mod version;
 mod wanted;
 
 pub use apply::{Report, Times};
@@ -38,7 +37,6 @@ pub use request::{Add, SelfBuilt, TransactionRequest, UpdateMode};
 pub use saved::{PlannedFor, SavedRequest};
 pub use table::render_table;
 pub use transaction::{Event, Transaction};
-pub use version::compare_versions;
 
 use crate::error::Result;
 use crate::sandbox::Root;

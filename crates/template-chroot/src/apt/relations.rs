@@ -7,7 +7,7 @@
 
 use std::cmp::Ordering;
 
-use super::version::compare_versions;
+use template_bundle::versions::compare_versions;
 
 /// A package, as far as a relation can be about it.
 #[derive(Debug, Clone, Copy)]

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use template_bundle::versions::compare_versions;
+
 use super::causes::{self, Incoming};
 use super::debs::LocalDeb;
 use super::failure::wrong_sources;
@@ -17,7 +19,6 @@ use super::sources;
 use super::status::{Stanza, Status, parse_stanzas};
 use super::suites::{self, Distribution, Release};
 use super::transaction::{Event, Transaction};
-use super::version::compare_versions;
 use super::wanted::Wanted;
 use crate::error::{ChrootError, Refusal, Result};
 use crate::sandbox::OWN_DIR;

@@ -6,12 +6,13 @@
 
 use std::collections::BTreeSet;
 
+use template_bundle::versions::compare_versions;
+
 use super::plan::Kept;
 use super::relations;
 use super::request::Add;
 use super::status::Status;
 use super::transaction::Transaction;
-use super::version::compare_versions;
 use crate::error::{ChrootError, Result};
 
 /// What the request means for the tree as it is.

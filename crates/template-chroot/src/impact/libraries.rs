@@ -9,9 +9,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use template_bundle::versions::compare_versions;
+
 use super::elf::{self, Elf};
 use super::{Affected, Compatible, Impact, Incoming, Outgoing, Question, Rebuild};
-use crate::apt::{Operation, compare_versions};
+use crate::apt::Operation;
 use crate::error::Result;
 use crate::system::{Records, Tree, plain};
 

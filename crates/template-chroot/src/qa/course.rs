@@ -14,6 +14,8 @@
 use std::path::Path;
 use std::rc::Rc;
 
+use template_bundle::versions::compare_versions;
+
 use super::depends::Resolver;
 use super::dpkg::{Dpkg, Run};
 use super::judge::{self, Judge};
@@ -23,7 +25,6 @@ use super::registered::Registered;
 use super::report::{Finding, Kind, Outcome, PackageReport, Severity, Step, StepReport, said_once};
 use super::view::View;
 use super::{before, words};
-use crate::apt::compare_versions;
 use crate::apt::debs::LocalDeb;
 use crate::apt::status::Status;
 use crate::error::Result;

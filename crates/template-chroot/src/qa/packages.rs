@@ -9,9 +9,10 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use template_bundle::versions::compare_versions;
+
 use super::dpkg::inside;
 use super::layers::{Layer, Stack};
-use crate::apt::compare_versions;
 use crate::apt::debs::{LocalDeb, copy_deb, parse_deb};
 use crate::error::{ChrootError, Result};
 use crate::sandbox::Sandbox;

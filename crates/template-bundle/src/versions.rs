@@ -2,7 +2,7 @@
 // Copyright (c) The isar-template authors
 //! # Order of Debian versions
 //!
-//! As deb-version(7) has it.
+//! As deb-version(7) has it: for packages, and for templates.
 
 use std::cmp::Ordering;
 
@@ -81,6 +81,7 @@ mod tests {
             "0.1-1+deb12u1",
             "0.1-1.1",
             "0.1-2",
+            "0.1+b1-1",
             "0.1.1-1",
             "0.2",
             "0.10",
