@@ -103,6 +103,24 @@ def test_a_file_that_stays_is_an_error(shared, tmp, root):
     assert "/usr/bin/clinging" in value["error"]["message"] and "'clinging'" in value["error"]["message"]
 
 
+def test_a_system_that_is_not_merged(shared, tmp, root):
+    """With a /bin of its own, as before usr-merge: files are looked for where they are."""
+    os.unlink(root + "/bin")
+    os.mkdir(root + "/bin")
+    for name in os.listdir(root + "/usr/bin"):
+        os.symlink("../usr/bin/" + name, root + "/bin/" + name)
+    deb = support.make_deb(tmp, "clinging", files={"bin/clinging": "x\n"}, scripts={
+        "prerm": "ln -s clinging /bin/clingingctl\n", "postrm": 'if [ "$1" = purge ] && [ -e /cling ]; then echo y > /bin/clinging; fi\n'})
+    shared("install", "platform", "--root", root, "--update", "none", "--add", deb)
+    assert os.path.exists(root + "/bin/clinging") and not os.path.lexists(root + "/usr/bin/clinging")
+    assert left(remove(shared, root, "clinging")) == {("symlink", "/bin/clingingctl")}
+    os.unlink(root + "/bin/clingingctl")
+    shared("install", "platform", "--root", root, "--update", "none", "--add", deb)
+    support.write(root + "/cling", "")
+    error = remove(shared, root, "clinging", code=PACKAGE)["error"]
+    assert "'/bin/clinging'" in error["message"] and "'clinging'" in error["message"]
+
+
 def test_a_file_that_moves_to_another_package_is_no_error(shared, tmp, root):
     """By its other name, too: /bin and /usr/bin are one."""
     old = support.make_deb(tmp, "old-owner", files={"bin/moving": "x\n"})

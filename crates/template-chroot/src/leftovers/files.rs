@@ -80,7 +80,7 @@ pub(super) fn find(
             remaining.push((leaving.package.clone(), path));
         }
     }
-    let own = |path: &Path| remaining.iter().any(|(_, own)| own == path);
+    let own = |path: &Path| remaining.iter().any(|(_, own)| *own == plain(path));
     let mut top: Option<&PathBuf> = None;
     for (path, leaving) in &directories {
         // what is below another one is listed with that
@@ -134,6 +134,7 @@ fn list(
     own: &dyn Fn(&Path) -> bool,
     found: &mut Vec<Leftover>,
 ) -> Result<()> {
+    let dir = &tree.place(dir)?;
     let (mut listed, mut more) = (Vec::new(), 0usize);
     let mut todo = vec![(dir.to_owned(), 0)];
     while let Some((path, depth)) = todo.pop() {

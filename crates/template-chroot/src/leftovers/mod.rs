@@ -150,7 +150,7 @@ pub(crate) fn find(tree: &Tree, gone: &[Leaving]) -> Result<Vec<Leftover>> {
     let mut found = Vec::new();
     let remaining = files::find(tree, &records, gone, &mut found)?;
     if let [(package, _), ..] = remaining.as_slice() {
-        return Err(still_there(package, &remaining));
+        return Err(still_there(tree, package, &remaining)?);
     }
     accounts::find(tree, &records, gone, &mut found)?;
     registered::find(tree, gone, &mut found)?;
@@ -160,22 +160,23 @@ pub(crate) fn find(tree: &Tree, gone: &[Leaving]) -> Result<Vec<Leftover>> {
     Ok(found)
 }
 
-fn still_there(package: &str, remaining: &[(String, PathBuf)]) -> ChrootError {
+fn still_there(tree: &Tree, package: &str, remaining: &[(String, PathBuf)]) -> Result<ChrootError> {
     const SHOWN: usize = 5;
     let of_it: Vec<&PathBuf> = remaining.iter().filter(|(p, _)| p == package).map(|(_, path)| path).collect();
-    let shown: Vec<String> = of_it.iter().take(SHOWN).map(|path| format!("'{}'", path.display())).collect();
+    let shown = of_it.iter().take(SHOWN).map(|path| Ok(format!("'{}'", tree.place(path)?.display())));
+    let shown = shown.collect::<Result<Vec<String>>>()?;
     let more = match of_it.len().saturating_sub(SHOWN) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    ChrootError::PackageFailed {
+    Ok(ChrootError::PackageFailed {
         package: Some(package.to_owned()),
         message: format!(
             "'{package}' is removed, but files of it are there still, which belong to no other package: {}{more}; \
              a script of it may have kept them or made them again",
             shown.join(", ")
         ),
-    }
+    })
 }
 
 #[cfg(test)]

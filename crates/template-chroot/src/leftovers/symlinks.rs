@@ -63,7 +63,8 @@ pub(super) fn find(tree: &Tree, gone: &[Leaving], found: &mut Vec<Leftover>) -> 
     }
     for (link, leaving) in leading {
         if let Some(target) = dangling.get(&link) {
-            found.push(leaving.leftover(Symlink, &link, format!("leads to {}", target.display())));
+            let link = tree.place(&link)?;
+            found.push(leaving.leftover(Symlink, link, format!("leads to {}", target.display())));
         }
     }
     Ok(())

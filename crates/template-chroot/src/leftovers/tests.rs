@@ -124,6 +124,25 @@ fn own_files_have_to_be_gone() {
 }
 
 #[test]
+fn systems_need_not_be_merged() {
+    let (dir, tree) = of_files(&[
+        ("var/lib/dpkg/info/old.list", "/.\n/bin\n/bin/old\n/lib\n/lib/old\n/lib/old/data\n"),
+        ("var/lib/dpkg/info/base.list", "/.\n/bin\n/lib\n/usr\n/usr/bin\n/usr/lib\n"),
+        ("bin/old", ""),
+        ("lib/old/data", ""),
+        ("sbin/oldctl", "-> /bin/old"),
+        ("usr/bin/env", ""),
+    ]);
+    let gone = note(&tree, &[("old", "all")]).unwrap();
+    remove(dir.path(), &["var/lib/dpkg/info/old.list", "lib/old/data"]);
+    let error = find(&tree, &gone).unwrap_err();
+    assert!(error.to_string().contains("no other package: '/bin/old'; "), "{error}");
+    remove(dir.path(), &["bin/old"]);
+    let left = |found: Vec<Leftover>| found.into_iter().map(|l| l.path).collect::<Vec<_>>();
+    assert_eq!(left(find(&tree, &gone).unwrap()), ["/lib/old", "/sbin/oldctl"]);
+}
+
+#[test]
 fn nothing_is_looked_at_when_nothing_goes() {
     let (_dir, tree) = system();
     assert!(find(&tree, &note(&tree, &[]).unwrap()).unwrap().is_empty());

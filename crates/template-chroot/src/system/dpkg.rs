@@ -14,7 +14,7 @@ const INFO: &str = "/var/lib/dpkg/info";
 
 /// Symlinks at the top of a tree that give files a second path: what dpkg calls one thing, another package, or a
 /// symlink, may call by the other.
-const ALIASES: [(&str, &str); 7] = [
+pub(super) const ALIASES: [(&str, &str); 7] = [
     ("bin", "usr/bin"),
     ("sbin", "usr/sbin"),
     ("lib", "usr/lib"),
@@ -96,7 +96,7 @@ pub fn paths(list: &[u8]) -> impl Iterator<Item = PathBuf> + '_ {
 }
 
 /// A path by which the same file is always found: absolute, without `.` and `..`, and below /usr where a merged system
-/// has it. Symlinks further down are not looked at.
+/// has it; a [`Tree`] that is not merged has it there as well. Symlinks further down are not looked at.
 pub fn plain(path: &Path) -> PathBuf {
     let mut names: Vec<&OsStr> = Vec::new();
     for component in path.components() {

@@ -4,6 +4,9 @@
 //!
 //! Every path is resolved by the kernel as if the tree were the root directory, so that no symlink that a package script
 //! has left leads to the host.
+//!
+//! Paths below `/usr` are those of merged systems. Where a tree has directories of its own in `/bin`, `/sbin` or `/lib`, what
+//! is not below `/usr` is looked for there.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -15,6 +18,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
+use super::dpkg::ALIASES;
 use crate::error::{ChrootError, Result};
 
 /// The largest file that is read; larger ones are none of a package manager.
@@ -49,6 +53,8 @@ impl From<FileType> for Kind {
 pub struct Tree {
     fd: OwnedFd,
     path: PathBuf,
+    /// Directories at the top that are not below `/usr`, with where they would be.
+    unmerged: Vec<(&'static str, &'static str)>,
 }
 
 impl Tree {
@@ -57,10 +63,40 @@ impl Tree {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|e| ChrootError::io("opening tree", path, e))?;
-        Ok(Self { fd, path: path.to_owned() })
+        let mut tree = Self { fd, path: path.to_owned(), unmerged: Vec::new() };
+        for (top, merged) in ALIASES {
+            if tree.kind(top)? == Some(Kind::Directory) {
+                tree.unmerged.push((top, merged));
+            }
+        }
+        Ok(tree)
+    }
+
+    /// Where the tree has what a merged one has at this path.
+    pub fn place(&self, path: &Path) -> Result<PathBuf> {
+        let elsewhere = match self.exactly_at(path, OFlags::PATH | OFlags::NOFOLLOW)? {
+            Some(_) => None,
+            None => self.elsewhere(path).filter(|other| self.stat(other).is_ok_and(|stat| stat.is_some())),
+        };
+        Ok(elsewhere.unwrap_or_else(|| path.to_owned()))
+    }
+
+    /// Where a tree that is not merged may have what is not at this path.
+    fn elsewhere(&self, path: &Path) -> Option<PathBuf> {
+        let inside = path.strip_prefix("/").unwrap_or(path);
+        self.unmerged
+            .iter()
+            .find_map(|(top, merged)| Some(Path::new("/").join(top).join(inside.strip_prefix(merged).ok()?)))
     }
 
     fn at(&self, path: &Path, flags: OFlags) -> Result<Option<OwnedFd>> {
+        match (self.exactly_at(path, flags)?, self.elsewhere(path)) {
+            (None, Some(other)) => self.exactly_at(&other, flags),
+            (found, _) => Ok(found),
+        }
+    }
+
+    fn exactly_at(&self, path: &Path, flags: OFlags) -> Result<Option<OwnedFd>> {
         let flags = flags | OFlags::CLOEXEC;
         loop {
             return match rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
@@ -178,6 +214,31 @@ pub(crate) fn of_files(files: &[(&str, &str)]) -> (tempfile::TempDir, Tree) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn trees_need_not_be_merged() {
+        let (_dir, tree) = of_files(&[
+            ("bin/own", "own\n"),
+            ("bin/both", "not this\n"),
+            ("usr/bin/both", "both\n"),
+            ("usr/lib/x", "x\n"),
+            ("lib", "-> usr/lib"),
+            ("lib64/ld.so", "-> /nothing"),
+        ]);
+        assert_eq!(tree.text("/usr/bin/own").unwrap(), "own\n");
+        assert_eq!(tree.text("usr/bin/both").unwrap(), "both\n");
+        assert_eq!(tree.kind("/usr/lib64/ld.so").unwrap(), Some(Kind::Symlink));
+        assert_eq!(tree.kind("/usr/bin/none").unwrap(), None);
+        for (path, place) in [
+            ("/usr/bin/own", "/bin/own"),
+            ("/usr/bin/both", "/usr/bin/both"),
+            ("/usr/lib64/ld.so", "/lib64/ld.so"),
+            ("/usr/lib/x", "/usr/lib/x"),
+            ("/usr/lib/none", "/usr/lib/none"),
+        ] {
+            assert_eq!(tree.place(Path::new(path)).unwrap(), Path::new(place));
+        }
+    }
 
     #[test]
     fn symlinks_stay_in_the_tree() {
