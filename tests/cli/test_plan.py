@@ -230,10 +230,18 @@ def test_held_diverted_and_unauthenticated(server, tmp, root):
     nanorc = open(root + "/etc/nanorc").read()
     users = [support.make_deb(tmp, "user-%d" % number, Depends="used") for number in range(20)]
     words = [word for path in [deb, support.make_deb(tmp, "used"), *users] for word in ("--add", path)]
+    noted = [note for note in plan(server, "--root", root, *words)["notes"] if "diver" in note]
+    assert noted == ["files of 'diverter' are diverted in the template: '/usr/bin/own-tool' to '/usr/bin/own-tool.orig'"]
     server("install", "server", "--update", "none", "--root", root, *words)
     assert open(root + "/usr/bin/own-tool").read() == "the platform's\n"
     assert open(root + "/usr/bin/own-tool.orig").read() == "the package's\n"
     assert open(root + "/etc/nanorc").read() == "the package's\n" and open(root + "/etc/nanorc.orig").read() == nanorc
+    # who brings a file that another package diverts, or diverts it and goes, is told that
+    other = support.make_deb(tmp, "other-config", files={"etc/nanorc": "another\n"})
+    noted = plan(server, "--root", root, "--remove", "nano", "--add", other)["notes"]
+    assert "files of 'other-config' are diverted by 'diverter': '/etc/nanorc' to '/etc/nanorc.orig'" in noted
+    noted = [note for note in plan(server, "--root", root, "--remove", "diverter", "--remove", "nano", "--add", other)["notes"] if "divert" in note]
+    assert len(noted) == 1 and noted[0].startswith("'diverter' goes and diverts '/etc/nanorc' to '/etc/nanorc.orig': ")
     # each is named, and the way out is said once
     refused = refusal(server, "--root", root, "--remove", "used")
     assert len(refused) == 20 and len({entry["wayOut"] for entry in refused.values()}) == 1

@@ -56,7 +56,7 @@ impl Transaction<'_> {
     }
 
     /// Looks into the package files that are on this machine already, by the number of their action.
-    fn read_debs(&self, actions: &[Action], uris: &[Uri]) -> Result<BTreeMap<usize, Incoming>> {
+    pub(super) fn read_debs(&self, actions: &[Action], uris: &[Uri]) -> Result<BTreeMap<usize, Incoming>> {
         let mut argv = vec!["sh".to_owned(), "-c".to_owned(), READ_DEBS.to_owned(), "sh".to_owned()];
         let options = argv.len();
         for (number, action) in actions.iter().enumerate() {

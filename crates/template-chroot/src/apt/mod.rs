@@ -12,6 +12,7 @@ mod apply;
 mod causes;
 mod conffiles;
 pub(crate) mod debs;
+mod diversions;
 mod failure;
 mod given;
 mod impact;

@@ -87,6 +87,7 @@ impl Transaction<'_> {
         let mut notes = self.notes.clone();
         notes.extend(wanted.absent.iter().map(|n| format!("'{n}' is not installed, so it is not removed")));
         notes.extend(self.note_conffiles(&actions, &status)?);
+        notes.extend(self.note_diversions(&actions)?);
         notes.extend(impact.notes);
         let mut plan = Plan::new(&status, actions, marks, download, refusals, notes);
         plan.keep = wanted.keep;
