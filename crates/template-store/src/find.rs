@@ -76,6 +76,8 @@ struct EvidenceFile {
 /// The version of that file which is written and read.
 const EVIDENCE_VERSION: u32 = 1;
 const EVIDENCE: &str = "evidence.json";
+/// What makes a template be there.
+pub(crate) const RECORD: &str = "record.json";
 
 /// A template in the store.
 #[derive(Debug, Clone)]
@@ -122,13 +124,13 @@ impl Store {
     pub fn get(&self, digest: &Digest) -> Result<Option<Stored>> {
         let dir = self.template_dir(digest);
         let read = |name: &str| fs::read(dir.join(name));
-        let record = match read("record.json") {
+        let record = match read(RECORD) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::io("reading", dir, e)),
         };
-        let record: Record = sealed::read(&record)
-            .map_err(|e| e.within(format!("store: {}", dir.join("record.json").display())))?;
+        let record: Record =
+            sealed::read(&record).map_err(|e| e.within(format!("store: {}", dir.join(RECORD).display())))?;
         let bytes = match read("manifest.json") {
             Ok(bytes) => bytes,
             // it was removed while it was read

@@ -26,7 +26,7 @@ use template_bundle::{Digest, Error, Kind, Result};
 
 use crate::builder::Builder;
 use crate::files::{make_dirs, sync_dir, sync_filesystem, write_file};
-use crate::find::{Record, RecordedAncestor, Stored};
+use crate::find::{RECORD, Record, RecordedAncestor, Stored};
 use crate::node;
 use crate::roots;
 use crate::scratch::Scratch;
@@ -84,9 +84,8 @@ pub fn import(
     let counts = making.finish()?;
     let stored = match known {
         Some(stored) => stored,
-        None => record(store, bundle, &accepted, imported_at)?,
+        None => note(store, bundle, &accepted, imported_at)?,
     };
-    store.set_evidence(&bundle.digest, bundle.evidence()?)?;
     store.set_ref(&bundle.manifest, &bundle.digest)?;
     if let Some(file) = gc_root {
         roots::register(store, file, bundle.digest)?;
@@ -145,7 +144,7 @@ fn check_name(store: &Store, bundle: &Bundle, accepted: &Accepted) -> Result<Opt
 }
 
 /// Notes the template. The record comes last: a template without it is not there.
-fn record(store: &Store, bundle: &Bundle, accepted: &Accepted, imported_at: &str) -> Result<Stored> {
+fn note(store: &Store, bundle: &Bundle, accepted: &Accepted, imported_at: &str) -> Result<Stored> {
     let record = Record {
         version: 1,
         digest: bundle.digest,
@@ -156,14 +155,11 @@ fn record(store: &Store, bundle: &Bundle, accepted: &Accepted, imported_at: &str
     };
     let dir = store.template_dir(&bundle.digest);
     make_dirs(&dir)?;
-    let json = sealed::write(&record)?;
-    for (name, content) in [
-        ("index.json", &bundle.index_bytes),
-        ("manifest.json", &bundle.manifest_bytes),
-        ("record.json", &json),
-    ] {
+    for (name, content) in [("index.json", &bundle.index_bytes), ("manifest.json", &bundle.manifest_bytes)] {
         write_file(&store.tmp(), &dir.join(name), content)?;
     }
+    store.set_evidence(&bundle.digest, bundle.evidence()?)?;
+    write_file(&store.tmp(), &dir.join(RECORD), &sealed::write(&record)?)?;
     sync_dir(&store.path().join("templates"))?;
     Ok(Stored { record, manifest: bundle.manifest.clone(), _in_use: None })
 }

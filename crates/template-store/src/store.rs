@@ -13,6 +13,7 @@ use template_bundle::toc::{Entry, Toc};
 use template_bundle::{Digest, Error, Kind, Result};
 
 use crate::files::{list_dir, make_dirs, write_file};
+use crate::find::RECORD;
 use crate::lock::{Lock, Mode};
 use crate::scratch;
 
@@ -125,7 +126,7 @@ impl Store {
 
     /// Whether a template was imported completely.
     pub(crate) fn is_recorded(&self, digest: &Digest) -> bool {
-        self.template_dir(digest).join("record.json").exists()
+        self.template_dir(digest).join(RECORD).exists()
     }
 
     /// The same table of contents makes another tree of a finish layer, where whiteouts have a meaning.
