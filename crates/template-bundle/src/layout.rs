@@ -163,10 +163,7 @@ impl Layout {
             .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
         match openat2(dir, "blobs/sha256", how) {
-            Ok(fd) => {
-                drop(OwnedFd::from(fd));
-                Ok(())
-            }
+            Ok(_) => Ok(()),
             Err(Errno::ELOOP | Errno::ENOTDIR) => {
                 Err(no_layout(&self.path, "its blobs/sha256 is a symlink, or no directory"))
             }
