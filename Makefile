@@ -41,6 +41,11 @@ test-attacks: ## hostile bundles and packages, which must not get anywhere
 	@scripts/build
 	@scripts/run-tests attacks
 
+.PHONY: fuzz
+fuzz: ## rubbish for everything that reads bundles, tars, signatures and lists: 10 minutes each
+	@scripts/setup build test
+	@scripts/fuzz
+
 .PHONY: test-layer
 test-layer: ## the tests of the layer that need no bitbake
 	@scripts/setup test

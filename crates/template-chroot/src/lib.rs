@@ -24,6 +24,24 @@ pub mod sandbox;
 pub mod system;
 pub mod watch;
 
+/// Parsers of what trees and archives hold, for `fuzz`.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    use crate::apt::status::{Status, parse_stanzas};
+
+    /// dpkg's status and apt's states of the same text, and what is asked of them.
+    pub fn status(status: &str, states: &str) {
+        let status = Status::parse(status, states, "amd64");
+        let _ = (status.digest(), status.installed("a"));
+        let _ = status.extended_states(&Default::default(), &Default::default());
+    }
+
+    /// The stanzas of a `Packages` file.
+    pub fn packages(text: &str) {
+        let _ = parse_stanzas(text);
+    }
+}
+
 pub use error::{ChrootError, Refusal, Result};
 pub use impact::{Affected, Compatible, OrphanedModule, Rebuild};
 pub use leftovers::{Leftover, LeftoverKind};

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! The table of contents, and the tar stream that belongs to it.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use template_bundle::limits::MAX_TREE;
+use template_bundle::manifest::Part;
+use template_bundle::toc::Toc;
+use template_bundle::{canon, finish, frames};
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(toc) = Toc::read_lines(data) else { return };
+    for entry in &toc.entries {
+        let path = &entry.path.0;
+        let names = || path.split(|c| *c == b'/');
+        assert!(path.is_empty() || names().all(|name| !matches!(name, b"" | b"." | b"..")), "{entry:?}");
+        assert_eq!(canon::header(entry).expect("was checked").len() % 512, 0);
+    }
+    if let Ok(frames) = frames::cut(&toc.entries, toc.raw_size().min(MAX_TREE)) {
+        assert!(frames.iter().map(|frame| frame.len).sum::<u64>() >= canon::TRAILER.len() as u64);
+    }
+    if toc.check_part(Part::Finish).is_ok() {
+        // over itself, as a table that has all there is to remove
+        let _ = finish::merge(&toc.entries, &toc.entries);
+    }
+    let mut bytes = Vec::new();
+    toc.write(&mut bytes).expect("what was read can be written");
+    assert_eq!(Toc::read(&bytes[..]).expect("what was written can be read"), toc);
+});
