@@ -17,13 +17,16 @@ MEANINGS = [
     ("FAIL: After purging files have been modified", "file-changed", {"foreign-file-changed"}),
     ("FAIL: Installed diversions", "diversion-left", {"diversion-left"}),
     ("FAIL: Existing diversions", "diversion-changed", {"diversion-left"}),
-    ("FAIL: debsums", "file-changed", {"foreign-file-changed", "package-broken"}),
+    ("FAIL: debsums", "file-changed", {"foreign-file-changed", "own-file-changed", "package-broken"}),
+    ("FAIL: silently overwrites", "through-symlink", {"through-symlink"}),
+    ("installs objects over", "through-symlink", {"through-symlink"}),
     ("FAIL: Processes are running", "process-left", {"process-left"}),
     ("WARN: Broken symlinks", "broken-symlink", {"dangling-symlink", "service-left-enabled"}),
-    ("FAIL: Cron file", "cron-output", set()),
-    ("FAIL: Logrotate file", "logrotate-output", set()),
+    ("FAIL: Cron file", "cron-output", {"job-fails"}),
+    ("FAIL: Logrotate file", "logrotate-output", {"job-fails"}),
     ("Command failed", "command-failed", {
-        "script-failed", "script-needs-network", "not-installable", "not-idempotent", "package-broken", "prompts"}),
+        "script-failed", "script-needs-network", "not-installable", "not-idempotent", "package-broken", "prompts",
+        "job-fails"}),
 ]
 # said after what was said in full
 SUMMARIES = ("piuparts run ends", "FAIL: Installation and purging test", "FAIL: Installation, upgrade and purging tests")
