@@ -454,7 +454,8 @@ def ssh_sign(key, content, namespace=NAMESPACE):
 
 
 def make_deb(folder, name, version="1.0", files=None, scripts=None, arch="all", links=None, conffiles=None, **fields):
-    """Build a small .deb with dpkg-deb; fields are control fields with '_' for '-', links are path and target."""
+    """Build a small .deb with dpkg-deb; fields are control fields with '_' for '-', links are path and target.
+    The content of a file may be a text with its mode."""
     tree = os.path.join(str(folder), "tree-%s-%s" % (name, version))
     control = "Package: %s\nVersion: %s\nArchitecture: %s\nMaintainer: Nobody <nobody@example.org>\n" % (name, version, arch)
     control += "Section: misc\nPriority: optional\n"
@@ -465,7 +466,7 @@ def make_deb(folder, name, version="1.0", files=None, scripts=None, arch="all", 
     for script, text in (scripts or {}).items():
         write(tree + "/DEBIAN/" + script, "#!/bin/sh\nset -e\n" + text, 0o755)
     for path, content in (files or {"usr/share/%s/file" % name: name + "\n"}).items():
-        write(tree + "/" + path, content)
+        write(tree + "/" + path, *(content if isinstance(content, tuple) else (content,)))
     for path, target in (links or {}).items():
         os.makedirs(os.path.dirname(tree + "/" + path), exist_ok=True)
         os.symlink(target, tree + "/" + path)

@@ -252,6 +252,14 @@ def test_a_script_that_hangs(shared, tmp):
     assert "longer than 2 s" in reports["hangs"]["findings"][0]["detail"]
 
 
+def test_dpkg_killed_is_not_a_timeout(shared, tmp):
+    """timeout ends with 137 in both cases."""
+    killer = faulty_packages.build_one(tmp, "killer", {"postinst": "kill -9 $PPID\n"}, {})
+    reports, _ = check(shared, "platform", killer, code=DIFFERS)
+    assert found(reports["killer"]) == {("install", "script-failed", None)}
+    assert "signal 9" in reports["killer"]["findings"][0]["detail"]
+
+
 def test_odd_packages_do_not_end_the_run(shared, tmp):
     full = faulty_packages.build_one(tmp, "full", {"postinst": "if echo x > /dev/full; then exit 1; fi\n"}, {})
     deep = faulty_packages.build_one(

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::course::State;
-use super::noise::is_noise;
+use super::noise::is_noise_after_purge;
 use super::report::{Finding, Kind, Severity, Step};
 use super::view::View;
 use crate::apt::status::Package;
@@ -77,7 +77,8 @@ pub(super) fn left(template: &View, without: &State, package: &Package) -> Resul
     for path in paths.into_iter().filter(|path| !owned.contains_key(path)) {
         let shown = path.to_string_lossy().into_owned();
         let below = told.as_ref().is_some_and(|dir| path.starts_with(dir));
-        if below || is_noise(&shown) || without.view.kind(&path)?.is_none() {
+        let is_there = |source: &Path| Ok(without.view.kind(source)?.is_some());
+        if below || is_noise_after_purge(&shown, is_there)? || without.view.kind(&path)?.is_none() {
             continue;
         }
         if has_name(&path, &package.name) {

@@ -11,20 +11,21 @@
 //! Each arrow is one call of dpkg that writes to a layer of its own. So one step that fails spoils no other that
 //! does not come after it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::rc::Rc;
 
 use template_bundle::versions::compare_versions;
 
 use super::depends::Resolver;
-use super::dpkg::{Dpkg, Run};
+use super::dpkg::{Call, Dpkg, Run};
 use super::judge::{self, Judge};
 use super::layers::{Layer, Stack};
 use super::packages::Candidate;
 use super::registered::Registered;
 use super::report::{Finding, Kind, Outcome, PackageReport, Severity, Step, StepReport, said_once};
 use super::view::View;
-use super::{before, words};
+use super::{before, jobs, words};
 use crate::apt::debs::LocalDeb;
 use crate::apt::status::Status;
 use crate::error::Result;
@@ -60,6 +61,8 @@ struct Course<'a> {
     deb: &'a LocalDeb,
     steps: Vec<StepReport>,
     findings: Vec<Finding>,
+    /// Names of processes that were left so far.
+    running: BTreeSet<String>,
 }
 
 /// Puts a package through all steps.
@@ -69,7 +72,7 @@ pub(super) fn check(
     candidate: &Candidate,
 ) -> Result<PackageReport> {
     let deb = &candidate.deb;
-    let mut course = Course { room, deb, steps: Vec::new(), findings: Vec::new() };
+    let mut course = Course { room, deb, steps: Vec::new(), findings: Vec::new(), running: BTreeSet::new() };
     course.run(resolver, candidate.older.as_ref())?;
     for step in Step::ALL {
         if !course.steps.iter().any(|s| s.step == step) {
@@ -94,8 +97,9 @@ impl Course<'_> {
     fn run(&mut self, resolver: &mut Resolver<'_>, older: Option<&LocalDeb>) -> Result<()> {
         // most packages need nothing that a template lacks, and so no apt
         let mut bottom = self.room.template.clone();
+        let mut needed = Vec::new();
         let Some(mut ground) = self.without_package(&bottom)? else { return Ok(()) };
-        let (mut run, mut layer) = self.dpkg(&ground.stack, &["--install", &self.deb.inside])?;
+        let (mut run, mut layer) = self.install(&ground.stack)?;
         if !run.success() && words::failures(&run.output).is_empty() && words::lacks_packages(&run.output) {
             let needs = match resolver.needs(self.deb)? {
                 Ok(needs) => needs,
@@ -110,10 +114,11 @@ impl Course<'_> {
                     return Ok(());
                 }
             };
-            bottom = bottom.on(&needs);
+            bottom = bottom.on(&needs.layer);
+            needed = needs.added;
             let Some(with_needs) = self.without_package(&bottom)? else { return Ok(()) };
             ground = with_needs;
-            (run, layer) = self.dpkg(&ground.stack, &["--install", &self.deb.inside])?;
+            (run, layer) = self.install(&ground.stack)?;
         }
         let judge = self.judge(Step::Install);
         self.findings.extend(judge.run(&run));
@@ -121,8 +126,9 @@ impl Course<'_> {
         if run.success() {
             let installed = State::of(ground.stack.on(&layer), Some(layer))?;
             self.findings.extend(judge.installed(&ground, &installed)?);
+            self.findings.extend(judge.own(&ground, &installed, &run)?);
             self.reinstall(&ground, &installed)?;
-            self.remove(&ground, &installed)?;
+            self.remove(resolver, &ground, &installed, &needed)?;
         }
         self.upgrade(&bottom, &ground, older)
     }
@@ -165,7 +171,13 @@ impl Course<'_> {
         Ok(())
     }
 
-    fn remove(&mut self, ground: &State, installed: &State) -> Result<()> {
+    fn remove(
+        &mut self,
+        resolver: &mut Resolver<'_>,
+        ground: &State,
+        installed: &State,
+        needed: &[String],
+    ) -> Result<()> {
         let (run, layer) = self.dpkg(&installed.stack, &["--force-depends", "--remove", &self.name()])?;
         self.findings.extend(self.judge(Step::Remove).run(&run));
         self.record_run(Step::Remove, &run);
@@ -173,6 +185,8 @@ impl Course<'_> {
             return Ok(());
         }
         let removed = State::of(installed.stack.on(&layer), Some(layer))?;
+        let alone = self.without_needs(&removed, needed)?;
+        self.jobs(resolver, alone.as_ref().unwrap_or(&removed))?;
         let (run, layer) = self.dpkg(&removed.stack, &["--force-depends", "--purge", &self.name()])?;
         let judge = self.judge(Step::Purge);
         self.findings.extend(judge.run(&run));
@@ -182,6 +196,9 @@ impl Course<'_> {
         }
         let purged = State::of(removed.stack.on(&layer), Some(layer))?;
         self.findings.extend(judge.purged(ground, &purged, &[installed, &removed, &purged])?);
+        if let Some(alone) = &alone {
+            self.purge_alone(ground, installed, &removed, alone)?;
+        }
 
         let (run, layer) = self.dpkg(&purged.stack, &["--install", &self.deb.inside])?;
         let judge = self.judge(Step::InstallAgain);
@@ -190,6 +207,76 @@ impl Course<'_> {
         if run.success() {
             let again = State::of(purged.stack.on(&layer), Some(layer))?;
             self.findings.extend(judge.repeated(ground, installed, &again, &[&removed, &purged, &again])?);
+        }
+        Ok(())
+    }
+
+    /// The package removed, and all that was installed for it, too.
+    fn without_needs(&mut self, removed: &State, needed: &[String]) -> Result<Option<State>> {
+        if needed.is_empty() {
+            return Ok(None);
+        }
+        let mut arguments = vec!["--force-depends", "--remove"];
+        arguments.extend(needed.iter().map(String::as_str));
+        // when one of them cannot be removed, that is not the fault of this package
+        let (_, layer) = self.dpkg(&removed.stack, &arguments)?;
+        State::of(removed.stack.on(&layer), Some(layer)).map(Some)
+    }
+
+    /// Runs what others still run of it.
+    fn jobs(&mut self, resolver: &mut Resolver<'_>, removed: &State) -> Result<()> {
+        for job in jobs::of(removed, &self.deb.name, &self.deb.architecture)? {
+            let mut stack = removed.stack.clone();
+            if job.logrotate && removed.view.kind(jobs::LOGROTATE_PROGRAM)?.is_none() {
+                match resolver.package("logrotate")? {
+                    // below all others, so that it brings no records with it
+                    Ok(logrotate) => stack = stack.above(&self.room.template, &logrotate.layer),
+                    Err(why) => {
+                        log::warn!("'{}' is not tried, since there is no logrotate: {why}", job.path);
+                        continue;
+                    }
+                }
+                if stack.view()?.kind(jobs::LOGROTATE_PROGRAM)?.is_none() {
+                    continue;
+                }
+            }
+            let layer = Layer::new(self.room.scratch, &stack)?;
+            let (code, output) = self.room.dpkg.try_command(&stack, &layer, &job.command())?;
+            if let Some(failure) = job.failure(code, &output) {
+                self.findings.push(self.judge(Step::Remove).finding(Kind::JobFails, failure).at(job.path));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a package needs may be gone before it is purged.
+    fn purge_alone(
+        &mut self,
+        ground: &State,
+        installed: &State,
+        removed: &State,
+        alone: &State,
+    ) -> Result<()> {
+        const WHEN: &str = "when all that the package needs was removed before";
+        let (run, layer) = self.dpkg(&alone.stack, &["--force-depends", "--purge", &self.name()])?;
+        let judge = self.judge(Step::Purge);
+        if !run.success() {
+            self.findings.extend(judge.run(&run).into_iter().map(|mut finding| {
+                finding.detail = format!("{WHEN}: {}", finding.detail);
+                finding
+            }));
+            return Ok(());
+        }
+        let purged = State::of(alone.stack.on(&layer), Some(layer))?;
+        for mut finding in judge.purged(ground, &purged, &[installed, removed, alone, &purged])? {
+            // what others have done when they were removed is theirs
+            let Some(path) = finding.path.as_ref().filter(|_| finding.kind == Kind::FileLeft) else {
+                continue;
+            };
+            if removed.view.kind(path)?.is_some() || alone.view.kind(path)?.is_none() {
+                finding.detail = format!("{} {WHEN}", finding.detail);
+                self.findings.push(finding);
+            }
         }
         Ok(())
     }
@@ -223,13 +310,14 @@ impl Course<'_> {
             }
         };
         let judge = self.judge(Step::Upgrade);
-        let (run, layer) = self.dpkg(&old.stack, &["--install", &self.deb.inside])?;
+        let (run, layer) = self.install(&old.stack)?;
         self.findings.extend(judge.run(&run));
         self.record_run(Step::Upgrade, &run);
         if !run.success() {
             return Ok(());
         }
         let upgraded = State::of(old.stack.on(&layer), Some(layer))?;
+        self.findings.extend(judge.own(&old, &upgraded, &run)?);
         let (run, layer) = self.dpkg(&upgraded.stack, &["--force-depends", "--purge", &self.name()])?;
         self.findings.extend(judge.run(&run));
         if run.success() {
@@ -244,9 +332,22 @@ impl Course<'_> {
         qualified(&self.deb.name, &self.deb.architecture)
     }
 
-    fn dpkg(&self, stack: &Stack, arguments: &[&str]) -> Result<(Run, Rc<Layer>)> {
+    /// The package on a system, where its files are then compared with what it says of them.
+    fn install(&mut self, stack: &Stack) -> Result<(Run, Rc<Layer>)> {
+        let name = self.name();
+        self.call(stack, &["--install", &self.deb.inside], &name)
+    }
+
+    fn dpkg(&mut self, stack: &Stack, arguments: &[&str]) -> Result<(Run, Rc<Layer>)> {
+        self.call(stack, arguments, "")
+    }
+
+    fn call(&mut self, stack: &Stack, arguments: &[&str], verify: &str) -> Result<(Run, Rc<Layer>)> {
         let layer = Layer::new(self.room.scratch, stack)?;
-        let run = self.room.dpkg.run(stack, &layer, arguments)?;
+        let known: Vec<&str> = self.running.iter().map(String::as_str).collect();
+        let call = Call { arguments, known: &known, verify };
+        let run = self.room.dpkg.run(stack, &layer, &call)?;
+        self.running.extend(run.processes.iter().cloned());
         log::debug!("dpkg {}: exit {}\n{}", arguments.join(" "), run.code, run.output);
         Ok((run, Rc::new(layer)))
     }

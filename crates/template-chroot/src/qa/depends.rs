@@ -25,11 +25,20 @@ pub(super) struct Resolver<'a> {
     sink: Option<&'a mut dyn FnMut(Event<'_>)>,
     transaction: Option<Transaction<'a>>,
     /// By what is in them.
-    layers: BTreeMap<String, Rc<Layer>>,
+    layers: BTreeMap<String, Needed>,
 }
 
-/// A layer with what a package needs, or why there cannot be one.
-pub(super) type Needs = Result<Rc<Layer>, String>;
+/// What a package needs besides the template.
+#[derive(Debug, Clone)]
+pub(super) struct Needed {
+    /// With all of it.
+    pub layer: Rc<Layer>,
+    /// The packages that the template does not have at all.
+    pub added: Vec<String>,
+}
+
+/// That, or why it cannot be had.
+pub(super) type Needs = Result<Needed, String>;
 
 impl<'a> Resolver<'a> {
     pub fn new(
@@ -56,6 +65,16 @@ impl<'a> Resolver<'a> {
 
     /// Installs what a package needs besides the template. Fails when a repository cannot be reached.
     pub fn needs(&mut self, deb: &LocalDeb) -> Result<Needs> {
+        self.install(vec![exactly(&deb.name, &deb.version)], Some(&deb.name))
+    }
+
+    /// Installs a package of the repositories, with what it needs.
+    pub fn package(&mut self, name: &str) -> Result<Needs> {
+        self.install(vec![Add::Package { name: name.to_owned(), version: None }], None)
+    }
+
+    /// Installs what a plan has, but for one package.
+    fn install(&mut self, wanted: Vec<Add>, without: Option<&str>) -> Result<Needs> {
         let layer = Layer::new(&self.scratch, &self.template)?;
         let root = self.template.root(&layer);
         if let Some(sink) = self.sink.take() {
@@ -64,7 +83,7 @@ impl<'a> Resolver<'a> {
         let Some(transaction) = &mut self.transaction else {
             return Err(ChrootError::Internal("the package lists could not be read".to_owned()));
         };
-        transaction.turn_to(root.clone(), vec![exactly(&deb.name, &deb.version)]);
+        transaction.turn_to(root.clone(), wanted);
         let planned = match transaction.plan() {
             Err(ChrootError::NotSolvable { .. }) if self.may_fetch && transaction.refresh_remote()? => {
                 transaction.plan()
@@ -78,7 +97,7 @@ impl<'a> Resolver<'a> {
         let needs: Vec<&Action> = plan
             .actions
             .iter()
-            .filter(|a| a.package != deb.name && a.operation != Operation::Remove)
+            .filter(|a| Some(a.package.as_str()) != without && a.operation != Operation::Remove)
             .collect();
         let key: String = needs
             .iter()
@@ -87,18 +106,20 @@ impl<'a> Resolver<'a> {
         if let Some(known) = self.layers.get(&key) {
             return Ok(Ok(known.clone()));
         }
+        let new = needs.iter().filter(|a| a.operation == Operation::Install);
+        let added = new.map(|a| a.package.clone()).collect();
         let add = needs.iter().filter_map(|a| Some(exactly(&a.package, a.new_version.as_ref()?))).collect();
         transaction.turn_to(root, add);
-        if let Err(why) = possible(install(transaction, self.may_fetch))? {
+        if let Err(why) = possible(apply(transaction, self.may_fetch))? {
             return Ok(Err(why));
         }
-        let layer = Rc::new(layer);
-        self.layers.insert(key, layer.clone());
-        Ok(Ok(layer))
+        let needed = Needed { layer: Rc::new(layer), added };
+        self.layers.insert(key, needed.clone());
+        Ok(Ok(needed))
     }
 }
 
-fn install(transaction: &mut Transaction<'_>, may_fetch: bool) -> Result<()> {
+fn apply(transaction: &mut Transaction<'_>, may_fetch: bool) -> Result<()> {
     let plan = transaction.plan()?;
     match transaction.apply(&plan) {
         Err(ChrootError::ListsOutdated { .. }) if may_fetch && transaction.refresh_remote()? => {

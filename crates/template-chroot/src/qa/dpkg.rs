@@ -24,31 +24,37 @@ const ANSWERS: &str = "\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\
 const MARKER: &str = "@@ isar-template qa @@";
 
 const SCRIPT: &str = r#"
-marker=$1 limit=$2
-shift 2
+marker=$1 limit=$2 known=$3 package=$4
+shift 4
 before=$(cat /proc/net/snmp 2>/dev/null)
 exec 3< /run/isar-template/answers
+read -r begin rest < /proc/uptime
 timeout --kill-after=10 "$limit" "$@" <&3 3<&- 2>&1
 code=$?
+read -r end rest < /proc/uptime
 exec >&2
-printf '\n%s\ncode %s\n' "$marker" "$code"
+printf '\n%s\ncode %s\nseconds %s\n' "$marker" "$code" "$((${end%.*} - ${begin%.*}))"
 while read -r key value; do
     if [ "$key" = pos: ]; then printf 'position %s\n' "$value"; fi
 done < /proc/self/fdinfo/3
-# what ends by itself in a moment is not left; no subshell here, it would find itself
-for try in 1 2 3 4 5; do
-    found=
+# what ends by itself in a moment is not left, unless that is known; no subshell here, it would find itself
+for pause in 0.05 0.1 0.15 0.3 0.4 ''; do
+    found='' news=''
     for dir in /proc/[0-9]*; do
         case ${dir#/proc/} in 1 | $$) continue ;; esac
-        if read -r name 2>/dev/null < "$dir/comm"; then found="$found$name/"; fi
+        if ! read -r name 2>/dev/null < "$dir/comm"; then continue; fi
+        found="$found$name/"
+        case $known in *"/$name/"*) ;; *) news=yes ;; esac
     done
-    if [ -z "$found" ]; then break; fi
-    sleep 0.2
+    if [ -z "$news" ] || [ -z "$pause" ]; then break; fi
+    sleep "$pause"
 done
 printf 'processes %s\nbefore\n%s\nafter\n' "$found" "$before"
 cat /proc/net/snmp 2>/dev/null
 printf 'audit\n'
 dpkg --audit 2>&1
+printf 'verify\n'
+if [ -n "$package" ] && [ "$code" = 0 ]; then dpkg --verify "$package" 2>&1; fi
 exit 0
 "#;
 
@@ -66,6 +72,8 @@ pub(super) struct Run {
     pub output: String,
     /// What `dpkg --audit` says afterwards.
     pub audit: String,
+    /// What `dpkg --verify` says of the package.
+    pub verify: String,
     /// Nobody was left to tell how it ended.
     pub lost: bool,
     /// Names of what still runs.
@@ -74,6 +82,8 @@ pub(super) struct Run {
     pub asked: bool,
     /// How often somebody tried to reach something outside.
     pub attempts: u64,
+    /// It was ended since it took too long.
+    pub timed_out: bool,
     pub seconds: f64,
 }
 
@@ -82,9 +92,9 @@ impl Run {
         self.code == 0
     }
 
-    /// It was ended since it took too long.
-    pub fn timed_out(&self) -> bool {
-        self.code == 124 || self.code == 137
+    /// The signal that ended dpkg, other than for taking too long.
+    pub fn signal(&self) -> Option<i32> {
+        (self.code > 128 && !self.timed_out).then(|| self.code - 128)
     }
 }
 
@@ -98,6 +108,16 @@ pub(super) struct Dpkg<'a> {
     pub limit: u64,
 }
 
+/// One call of dpkg.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Call<'a> {
+    pub arguments: &'a [&'a str],
+    /// Processes that are known to be left: nobody waits for them to end.
+    pub known: &'a [&'a str],
+    /// The package whose files are compared with what it says of them, if any.
+    pub verify: &'a str,
+}
+
 impl Dpkg<'_> {
     /// A sandbox over a stack, in which the package files are at [`inside`].
     pub fn sandbox(&self, stack: &Stack, layer: &Layer) -> Sandbox {
@@ -107,16 +127,17 @@ impl Dpkg<'_> {
             .own_file("answers", ANSWERS)
     }
 
-    /// Calls dpkg over a stack; what changes is in the layer.
-    pub fn run(&self, stack: &Stack, layer: &Layer, arguments: &[&str]) -> Result<Run> {
+    /// Calls dpkg over a stack; what changes is in the layer, which nothing was written to before.
+    pub fn run(&self, stack: &Stack, layer: &Layer, call: &Call<'_>) -> Result<Run> {
         let begin = Instant::now();
         let limit = self.limit.to_string();
-        let mut argv = vec!["sh", "-c", SCRIPT, "sh", MARKER, &limit, "dpkg"];
+        let known = format!("/{}/", call.known.join("/"));
+        let mut argv = vec!["sh", "-c", SCRIPT, "sh", MARKER, &limit, &known, call.verify, "dpkg"];
         argv.extend(OPTIONS);
-        argv.extend(arguments);
-        let captured = self.sandbox(stack, layer).capture(&argv)?;
+        argv.extend(call.arguments);
+        let captured = self.sandbox(stack, layer).unsynced().capture(&argv)?;
         let report = captured.errors();
-        let mut run = parse(&report).unwrap_or_else(|| {
+        let mut run = parse(&report, self.limit).unwrap_or_else(|| {
             log::debug!("the sandbox ended with {} and says: {}", captured.exit.code, report.trim());
             Run { code: -1, lost: true, ..Run::default() }
         });
@@ -124,13 +145,22 @@ impl Dpkg<'_> {
         if !run.success() && layer.room()? < LEAST_ROOM {
             let full = io::Error::from(io::ErrorKind::StorageFull);
             return Err(ChrootError::io(
-                &format!("running dpkg {} in", arguments.join(" ")),
+                &format!("running dpkg {} in", call.arguments.join(" ")),
                 layer.path(),
                 full,
             ));
         }
         run.seconds = begin.elapsed().as_secs_f64();
         Ok(run)
+    }
+
+    /// Runs a command as cron would: its exit code and what it says. What it writes is forgotten.
+    pub fn try_command(&self, stack: &Stack, layer: &Layer, argv: &[&str]) -> Result<(i32, String)> {
+        let limit = self.limit.to_string();
+        let mut all = vec!["sh", "-c", "exec timeout --kill-after=10 \"$@\" 2>&1", "sh", &limit];
+        all.extend(argv);
+        let captured = self.sandbox(stack, layer).unsynced().capture(&all)?;
+        Ok((captured.exit.code, captured.text()))
     }
 }
 
@@ -140,16 +170,19 @@ pub(super) fn inside(file: &str) -> String {
 }
 
 /// All but the output.
-fn parse(text: &str) -> Option<Run> {
+fn parse(text: &str, limit: u64) -> Option<Run> {
     let (_, report) = text.rsplit_once(&format!("\n{MARKER}\n"))?;
     let (head, rest) = report.split_once("\nbefore\n")?;
     let (before, rest) = rest.split_once("\nafter\n")?;
-    let (after, audit) = rest.split_once("audit\n")?;
-    let mut run = Run { audit: audit.trim().to_owned(), ..Run::default() };
+    let (after, rest) = rest.split_once("audit\n")?;
+    let (audit, verify) = rest.rsplit_once("verify\n")?;
+    let mut run = Run { audit: audit.trim().to_owned(), verify: verify.to_owned(), ..Run::default() };
     run.code = -1;
+    let mut took = 0;
     for line in head.lines() {
         match line.split_once(' ') {
             Some(("code", code)) => run.code = code.trim().parse().ok()?,
+            Some(("seconds", seconds)) => took = seconds.trim().parse().ok()?,
             Some(("position", position)) => run.asked = position.trim() != "0",
             Some(("processes", names)) => {
                 let names = names.split('/').map(str::trim).filter(|name| !name.is_empty());
@@ -158,6 +191,8 @@ fn parse(text: &str) -> Option<Run> {
             _ => {}
         }
     }
+    // timeout ends with the same code when somebody else kills what it waits for
+    run.timed_out = matches!(run.code, 124 | 137) && took >= limit;
     run.processes.sort();
     run.processes.dedup();
     // a name server on this machine is what the resolver takes when there is none
@@ -189,14 +224,18 @@ mod tests {
             )
         };
         let text = format!(
-            "what a shell says\n\n{MARKER}\ncode 1\nposition 3\nprocesses sleep/my daemon/sleep/\nbefore\n{}\nafter\n{}\naudit\nbad\n",
+            "what a shell says\n\n{MARKER}\ncode 1\nseconds 7\nposition 3\nprocesses sleep/my daemon/sleep/\nbefore\n{}\nafter\n{}\naudit\nbad\nverify\nmissing     /x\n",
             snmp(1, 0),
             snmp(3, 2)
         );
-        let run = parse(&text).unwrap();
+        let run = parse(&text, 5).unwrap();
         assert_eq!((run.code, run.asked, run.attempts), (1, true, 4));
+        assert!(!run.timed_out && run.signal().is_none());
+        let killed = text.replace("code 1", "code 137");
+        assert_eq!(parse(&killed, 8).unwrap().signal(), Some(9));
+        assert!(parse(&killed, 7).unwrap().timed_out && parse(&killed, 7).unwrap().signal().is_none());
         assert_eq!(run.processes, ["my daemon", "sleep"]);
-        assert_eq!(run.audit, "bad");
-        assert!(parse("nothing").is_none());
+        assert_eq!((run.audit.as_str(), run.verify.as_str()), ("bad", "missing     /x\n"));
+        assert!(parse("nothing", 5).is_none());
     }
 }

@@ -8,15 +8,12 @@ use std::path::{Path, PathBuf};
 use super::course::State;
 use super::dpkg::Run;
 use super::layers::{Change, Layer, What, compare};
-use super::noise::is_noise;
+use super::noise::{is_noise, is_noise_after_purge};
 use super::report::{Finding, Kind, Severity, Step};
 use super::view::View;
 use super::{questions, words};
 use crate::error::Result;
 use crate::system::{self, Records, plain};
-
-/// Directories that are a file system of their own on a device.
-const VOLATILE: [&str; 6] = ["/dev", "/proc", "/run", "/sys", "/tmp", "/var/run"];
 
 /// Judges one step of a package.
 pub(super) struct Judge {
@@ -30,7 +27,7 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    fn finding(&self, kind: Kind, detail: impl Into<String>) -> Finding {
+    pub(super) fn finding(&self, kind: Kind, detail: impl Into<String>) -> Finding {
         Finding::new(kind, &self.package, self.step, detail)
     }
 
@@ -79,7 +76,10 @@ impl Judge {
         if run.lost {
             let detail = format!("dpkg and all that ran beside it were ended, as by a script; {tail}");
             found.push(self.finding(Kind::ScriptFailed, detail));
-        } else if run.timed_out() {
+        } else if let Some(signal) = run.signal() {
+            let detail = format!("dpkg was ended by signal {signal}, as by a script; {tail}");
+            found.push(self.finding(Kind::ScriptFailed, detail));
+        } else if run.timed_out {
             let detail = format!("a script took longer than {} s; {tail}", self.limit);
             found.push(self.finding(Kind::ScriptFailed, detail));
         } else if again && !run.success() {
@@ -119,15 +119,6 @@ impl Judge {
             let Some(owner) = owners.get(&path).and_then(|o| o.iter().next()) else { continue };
             if !taken.contains(&path) {
                 found.extend(self.foreign(change, Some(owner)));
-            }
-        }
-        for path in &own {
-            let Some(target) = after.view.link(path)? else { continue };
-            let place = path.parent().unwrap_or(Path::new("/")).join(&target);
-            let place = plain(&place);
-            if !VOLATILE.iter().any(|dir| place.starts_with(dir)) && !after.view.leads_somewhere(path)? {
-                let detail = format!("leads to '{}', which is not there", target.display());
-                found.push(self.finding(Kind::DanglingSymlink, detail).at(path.to_string_lossy()));
             }
         }
         found.extend(questions::asked(&before.view, &after.view, &self.package)?.into_iter().map(|name| {
@@ -186,7 +177,7 @@ impl Judge {
         let mut found = after.registered.left(&before.registered, &self.package, self.step);
         let told: BTreeSet<PathBuf> =
             found.iter().filter_map(|f| Some(plain(Path::new(f.path.as_ref()?)))).collect();
-        let changes = changes(between, before, after)?;
+        let changes = purged_changes(between, before, after)?;
         let gone = changes.iter().filter(|c| !matches!(c.what, What::Added(_)));
         let paths: BTreeSet<PathBuf> = gone.map(|c| plain(&c.path)).collect();
         let owners = Records::open(&before.view)?.owners(&paths)?;
@@ -270,10 +261,25 @@ fn finished((_, mut finding, inside): (PathBuf, Finding, usize)) -> Finding {
 
 /// What differs between two systems, but for noise.
 fn changes(between: &[&State], old: &State, new: &State) -> Result<Vec<Change>> {
-    let layers: Vec<&Layer> = between.iter().filter_map(|state| state.layer.as_deref()).collect();
-    let mut changes = compare(&layers, &old.view, &new.view)?;
+    let mut changes = compare(&layers(between), &old.view, &new.view)?;
     changes.retain(|change| !is_noise(&change.shown()));
     Ok(changes)
+}
+
+/// The same when the package is purged: its logs and caches count, too.
+fn purged_changes(between: &[&State], old: &State, new: &State) -> Result<Vec<Change>> {
+    let mut changes = Vec::new();
+    for change in compare(&layers(between), &old.view, &new.view)? {
+        let is_there = |source: &Path| Ok(new.view.kind(source)?.is_some());
+        if !is_noise_after_purge(&change.shown(), is_there)? {
+            changes.push(change);
+        }
+    }
+    Ok(changes)
+}
+
+fn layers<'a>(between: &[&'a State]) -> Vec<&'a Layer> {
+    between.iter().filter_map(|state| state.layer.as_deref()).collect()
 }
 
 /// Whether alternatives or diversions explain it, which are compared by themselves.

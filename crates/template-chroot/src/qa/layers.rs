@@ -37,6 +37,13 @@ impl Stack {
         Self(layers)
     }
 
+    /// With another layer right above those of `bottom`.
+    pub fn above(&self, bottom: &Self, layer: &Layer) -> Self {
+        let mut layers = self.0.clone();
+        layers.insert(self.0.len().saturating_sub(bottom.0.len()), layer.upper.clone());
+        Self(layers)
+    }
+
     pub fn view(&self) -> Result<View> {
         View::of(&self.0)
     }

@@ -8,7 +8,7 @@
 //!
 //! - `course`: the steps; `dpkg`: one of them, in a sandbox; `depends`: what a package needs;
 //! - `layers`, `view`: what changed on disk; `registered`, `questions`: what changed in records;
-//! - `judge`, `words`, `before`, `noise`: what of that is wrong;
+//! - `judge`, `own`, `words`, `before`, `jobs`, `noise`: what of that is wrong;
 //! - `report`, `allow`: the outcome.
 
 mod allow;
@@ -17,9 +17,11 @@ mod course;
 mod depends;
 mod dpkg;
 mod glob;
+mod jobs;
 mod judge;
 mod layers;
 mod noise;
+mod own;
 mod packages;
 mod questions;
 mod registered;
@@ -38,7 +40,7 @@ pub use self::report::{
 
 use self::course::Room;
 use self::depends::Resolver;
-use self::dpkg::Dpkg;
+use self::dpkg::{Call, Dpkg};
 use self::layers::{Layer, Stack};
 use crate::apt::{Event, TransactionRequest};
 use crate::error::{ChrootError, Result};
@@ -94,7 +96,7 @@ pub fn check(request: &QaRequest, tell: &dyn Fn(Event<'_>)) -> Result<QaReport> 
         log::warn!("{what}, and left out");
     }
     let layer = Layer::new(&request.scratch, &template)?;
-    let audit = dpkg.run(&template, &layer, &["--audit"])?.audit;
+    let audit = dpkg.run(&template, &layer, &Call { arguments: &["--version"], ..Call::default() })?.audit;
     let room = Room { template: template.clone(), scratch: &request.scratch, dpkg, audit };
 
     transaction.repos.insert(0, debs.clone());

@@ -249,6 +249,10 @@ kinds! {
     FileLeft "file-left" Error,
     /// Something of others has another content, mode or owner.
     ForeignFileChanged "foreign-file-changed" Error,
+    /// A file of the package is not as it came.
+    OwnFileChanged "own-file-changed" Error,
+    /// A file of the package lies elsewhere, by a symbolic link that is no part of its path.
+    ThroughSymlink "through-symlink" Error,
     /// Something of others is gone.
     ForeignFileRemoved "foreign-file-removed" Error,
     /// A user is still there after the purge.
@@ -267,6 +271,8 @@ kinds! {
     PackageBroken "package-broken" Error,
     /// Something that a script has started still runs.
     ProcessLeft "process-left" Error,
+    /// What cron or logrotate run until the package is purged does not go without it.
+    JobFails "job-fails" Error,
     /// The second time is not as the first.
     NotIdempotent "not-idempotent" Error,
     /// A symbolic link leads nowhere.

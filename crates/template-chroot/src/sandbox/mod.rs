@@ -117,6 +117,7 @@ pub struct Sandbox {
     binds: Vec<Bind>,
     own_binds: Vec<Bind>,
     own_files: Vec<OwnFile>,
+    unsynced: bool,
     network: bool,
     deny_services: bool,
     inherit_stdin: bool,
@@ -133,6 +134,7 @@ impl Sandbox {
             binds: Vec::new(),
             own_binds: Vec::new(),
             own_files: Vec::new(),
+            unsynced: false,
             network: false,
             deny_services: true,
             inherit_stdin: false,
@@ -201,6 +203,13 @@ impl Sandbox {
     /// A file below [`OWN_DIR`].
     pub(crate) fn own_file(mut self, name: impl Into<String>, content: impl Into<String>) -> Self {
         self.own_files.push(OwnFile { name: name.into(), content: content.into(), mode: 0o644 });
+        self
+    }
+
+    /// Leaves what is written to an overlay to the page cache: no fsync inside, and no sync when it is unmounted. For one
+    /// command: the work directory of the overlay takes no other after it.
+    pub(crate) fn unsynced(mut self) -> Self {
+        self.unsynced = true;
         self
     }
 

@@ -107,10 +107,19 @@ pub(super) fn enter_root(spec: &Spec) -> Step<()> {
         Root::Overlay { lowers, upper, work } => {
             let scaffold = Path::new(STAGE).join("scaffold");
             build_scaffold(&scaffold, spec)?;
-            let options =
-                overlay_options(lowers, &scaffold, upper, work).step("mounting overlay of", upper)?;
-            mount(Some("overlay"), &new_root, Some("overlay"), MsFlags::MS_NODEV, Some(options.as_str()))
-                .step("mounting overlay of", upper)?;
+            let attempt = |unsynced| -> io::Result<()> {
+                let options = overlay_options(lowers, &scaffold, upper, work, unsynced)?;
+                let options = Some(options.as_str());
+                Ok(mount(Some("overlay"), &new_root, Some("overlay"), MsFlags::MS_NODEV, options)?)
+            };
+            match attempt(spec.unsynced) {
+                // Linux before 5.10
+                Err(e) if spec.unsynced && e.raw_os_error() == Some(nix::errno::Errno::EINVAL as i32) => {
+                    attempt(false)
+                }
+                other => other,
+            }
+            .step("mounting overlay of", upper)?;
         }
     }
     let old = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
@@ -153,7 +162,13 @@ fn build_scaffold(scaffold: &Path, spec: &Spec) -> Step<()> {
     Ok(())
 }
 
-fn overlay_options(lowers: &[PathBuf], scaffold: &Path, upper: &Path, work: &Path) -> io::Result<String> {
+fn overlay_options(
+    lowers: &[PathBuf],
+    scaffold: &Path,
+    upper: &Path,
+    work: &Path,
+    unsynced: bool,
+) -> io::Result<String> {
     /// What mount(2) takes.
     const LIMIT: usize = 4095;
     let escape = |path: &Path, special: &[char]| -> io::Result<String> {
@@ -173,10 +188,11 @@ fn overlay_options(lowers: &[PathBuf], scaffold: &Path, upper: &Path, work: &Pat
     }
     layers.push(escape(scaffold, &[])?);
     let options = format!(
-        "lowerdir={},upperdir={},workdir={},redirect_dir=off,metacopy=off,index=off",
+        "lowerdir={},upperdir={},workdir={},redirect_dir=off,metacopy=off,index=off{}",
         layers.join(":"),
         escape(upper, &['\\', ','])?,
-        escape(work, &['\\', ','])?
+        escape(work, &['\\', ','])?,
+        if unsynced { ",volatile" } else { "" }
     );
     if options.len() > LIMIT {
         return Err(io::Error::other("the paths of the layers are too long together"));
@@ -370,6 +386,7 @@ mod tests {
             Path::new("/s"),
             Path::new("/u:1"),
             Path::new("/w"),
+            false,
         )
         .unwrap();
         assert!(options.starts_with("lowerdir=/a\\:b:/c\\,d:/s,upperdir=/u:1,workdir=/w,"), "{options}");

@@ -107,6 +107,7 @@ impl Sandbox {
             root: absolute(&self.root)?,
             binds: self.own_binds.iter().chain(&self.binds).map(absolute_bind).collect::<Result<_>>()?,
             own_files: self.own_files.clone(),
+            unsynced: self.unsynced,
             network: self.network,
             deny_services: self.deny_services,
             keep_session: on_terminal,

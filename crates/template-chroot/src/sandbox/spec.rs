@@ -115,6 +115,7 @@ pub(crate) struct Spec {
     pub root: Root,
     pub binds: Vec<Bind>,
     pub own_files: Vec<OwnFile>,
+    pub unsynced: bool,
     pub network: bool,
     pub deny_services: bool,
     pub keep_session: bool,
