@@ -3,7 +3,7 @@
 """Whenever the helper is killed, or a disk fails it: the store is good, what was complete is there, the next run succeeds.
 
 strace ends the helper at a system call that changes something, or lets that call fail: at the first, the second, and so on, of
-each thread. $ISAR_TEMPLATE_TEST_STEPS is how many of them a test takes at most, spread over all [default: 25].
+each thread. $ISAR_TEMPLATE_TEST_STEPS is how many of them a test takes at most, spread over all [default: 15].
 """
 
 import collections
@@ -20,7 +20,7 @@ import pytest
 import support
 from support import INTERNAL
 
-STEPS = int(os.environ.get("ISAR_TEMPLATE_TEST_STEPS", "25"))
+STEPS = int(os.environ.get("ISAR_TEMPLATE_TEST_STEPS", "15"))
 # what changes something that outlives the process, or what others see
 CHANGES = ("rename,renameat,renameat2,link,linkat,symlink,symlinkat,mkdir,mkdirat,unlink,unlinkat,rmdir,mknod,mknodat,chmod,fchmod,fchmodat,"
            "chown,lchown,fchown,fchownat,setxattr,lsetxattr,fsetxattr,removexattr,utimensat,write,pwrite64,ftruncate,copy_file_range,"
