@@ -129,8 +129,10 @@ impl Store {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::io("reading", dir, e)),
         };
-        let record: Record =
-            sealed::read(&record).map_err(|e| e.within(format!("store: {}", dir.join(RECORD).display())))?;
+        let record: Record = sealed::read(&record).map_err(|e| {
+            e.within(format!("store: {}", dir.join(RECORD).display()))
+                .hint("the store is damaged: import the bundle again; fsck tells what else is")
+        })?;
         let bytes = match read("manifest.json") {
             Ok(bytes) => bytes,
             // it was removed while it was read

@@ -83,7 +83,11 @@ pub fn import(
     let present = known.is_some() && making.trees.is_empty();
     let counts = making.finish()?;
     let stored = match known {
-        Some(stored) => stored,
+        Some(stored) => {
+            // the bundle may have more signatures by now
+            store.set_evidence(&bundle.digest, bundle.evidence()?)?;
+            stored
+        }
         None => note(store, bundle, &accepted, imported_at)?,
     };
     store.set_ref(&bundle.manifest, &bundle.digest)?;
