@@ -40,8 +40,7 @@ def run(deb, base, repo, tmp, options):
     result = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                             errors="backslashreplace", check=False)
     seconds = time.monotonic() - begin
-    passed = result.returncode == 0
-    if not passed and not re.search(r"ERROR: (FAIL|Command failed)", result.stdout):
+    if result.returncode != 0 and not findings(result.stdout):
         raise SystemExit("error: piuparts failed without a finding:\n%s" % result.stdout[-3000:])
     return seconds, result.stdout
 
