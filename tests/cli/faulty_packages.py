@@ -124,7 +124,8 @@ CLEAN = {
                        "usr/local/lib/clean-opt/x": "x\n"}),
     # what is left of it when it is removed does nothing
     "clean-cron": ({}, {
-        "etc/cron.daily/clean-cron": ("program", "#!/bin/sh\n[ -x /usr/share/clean-cron/tool ] || exit 0\n/usr/share/clean-cron/tool\n"),
+        "etc/cron.daily/clean-cron": ("program", "#!/bin/sh\n"
+         "start-stop-daemon --start --exec /bin/true\n[ -x /usr/share/clean-cron/tool ] || exit 0\n/usr/share/clean-cron/tool\n"),
         "usr/share/clean-cron/tool": ("program", "#!/bin/sh\ntrue\n")}),
     "clean-plain": ({}, {"usr/share/clean-plain/file": "x\n", "etc/clean-plain.conf": "a = 1\n"}),
 }

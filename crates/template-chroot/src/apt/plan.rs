@@ -303,6 +303,14 @@ impl Plan {
         }
     }
 
+    /// Forgets a package, and all that goes.
+    pub(super) fn leave_out(&mut self, package: &str) {
+        self.actions.retain(|a| a.package != package && a.operation != Operation::Remove);
+        self.marks.clear();
+        self.nothing_to_do = self.actions.is_empty() && self.refusals.is_empty();
+        self.digest = digest(&self.base, &self.actions, &self.marks);
+    }
+
     /// An error if policy refuses any of it.
     pub fn ensure_allowed(&self) -> Result<()> {
         if self.refusals.is_empty() {

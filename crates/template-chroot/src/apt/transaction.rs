@@ -18,7 +18,7 @@ use super::debs::{LocalDeb, copy_deb, parse_deb};
 use super::failure::without_credentials;
 use super::given::{self, Given};
 use super::lists::Sources;
-use super::plan::Plan;
+use super::plan::{Action, Plan};
 use super::request::{Add, TransactionRequest};
 use super::simulate::{Progress, Uri, parse_progress};
 use super::status::Status;
@@ -126,6 +126,20 @@ impl<'a> Transaction<'a> {
         self.root = root;
         self.request.add = add;
         self.planned = None;
+    }
+
+    /// The last plan without one package, and without what would be removed; none when there is no plan. What remains is
+    /// what was solved already, so apt need not solve it again.
+    pub(crate) fn leave_out(&mut self, package: &str) -> Option<Plan> {
+        let (mut plan, mut uris) = self.planned.take()?;
+        plan.leave_out(package);
+        uris.retain(|uri| uri.package().is_none_or(|(name, _)| name != package));
+        let exactly = |action: &Action| {
+            Some(Add::Package { name: action.package.clone(), version: Some(action.new_version.clone()?) })
+        };
+        self.request.add = plan.actions.iter().filter_map(exactly).collect();
+        self.planned = Some((plan.clone(), uris));
+        Some(plan)
     }
 
     fn scratch(&self, name: &str) -> PathBuf {

@@ -9,11 +9,12 @@
 //! ```
 //!
 //! Each arrow is one call of dpkg that writes to a layer of its own. So one step that fails spoils no other that
-//! does not come after it.
+//! does not come after it, and branches are tried at the same time.
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
 
 use template_bundle::versions::compare_versions;
 
@@ -34,13 +35,13 @@ use crate::error::Result;
 pub(super) struct State {
     pub stack: Stack,
     /// What the step has written.
-    pub layer: Option<Rc<Layer>>,
+    pub layer: Option<Arc<Layer>>,
     pub view: View,
     pub registered: Registered,
 }
 
 impl State {
-    pub fn of(stack: Stack, layer: Option<Rc<Layer>>) -> Result<Self> {
+    pub fn of(stack: Stack, layer: Option<Arc<Layer>>) -> Result<Self> {
         let view = stack.view()?;
         let registered = Registered::read(&view)?;
         Ok(Self { stack, layer, view, registered })
@@ -93,7 +94,20 @@ pub(super) fn check(
     })
 }
 
-impl Course<'_> {
+impl<'a> Course<'a> {
+    /// What is tried from here on at the same time as something else.
+    fn branch(&self) -> Course<'a> {
+        let Course { room, deb, running, .. } = self;
+        Course { room, deb, steps: Vec::new(), findings: Vec::new(), running: running.clone() }
+    }
+
+    /// Takes what a branch has found.
+    fn absorb(&mut self, branch: Course<'_>) {
+        self.steps.extend(branch.steps);
+        self.findings.extend(branch.findings);
+        self.running.extend(branch.running);
+    }
+
     fn run(&mut self, resolver: &mut Resolver<'_>, older: Option<&LocalDeb>) -> Result<()> {
         // most packages need nothing that a template lacks, and so no apt
         let mut bottom = self.room.template.clone();
@@ -117,6 +131,8 @@ impl Course<'_> {
             bottom = bottom.on(&needs.layer);
             needed = needs.added;
             let Some(with_needs) = self.without_package(&bottom)? else { return Ok(()) };
+            let judge = self.judge(Step::Install);
+            self.findings.extend(judge.dangling_in_needs(&ground, &with_needs, &needs.layer)?);
             ground = with_needs;
             (run, layer) = self.install(&ground.stack)?;
         }
@@ -127,8 +143,13 @@ impl Course<'_> {
             let installed = State::of(ground.stack.on(&layer), Some(layer))?;
             self.findings.extend(judge.installed(&ground, &installed)?);
             self.findings.extend(judge.own(&ground, &installed, &run)?);
-            self.reinstall(&ground, &installed)?;
-            self.remove(resolver, &ground, &installed, &needed)?;
+            let (mut again, mut gone) = (self.branch(), self.branch());
+            thread::scope(|scope| {
+                let beside = scope.spawn(|| again.reinstall(&ground, &installed));
+                gone.remove(resolver, &ground, &installed, &needed).and(join(beside))
+            })?;
+            self.absorb(again);
+            self.absorb(gone);
         }
         self.upgrade(&bottom, &ground, older)
     }
@@ -185,20 +206,39 @@ impl Course<'_> {
             return Ok(());
         }
         let removed = State::of(installed.stack.on(&layer), Some(layer))?;
-        let alone = self.without_needs(&removed, needed)?;
-        self.jobs(resolver, alone.as_ref().unwrap_or(&removed))?;
+        let (mut purge, mut others) = (self.branch(), self.branch());
+        let mut alone = self.branch();
+        let purged = thread::scope(|scope| {
+            let beside = scope.spawn(|| purge.purge(ground, installed, &removed));
+            let tried = others.without_needs(&removed, needed).and_then(|without| {
+                others.jobs(resolver, without.as_ref().unwrap_or(&removed))?;
+                match &without {
+                    Some(without) => alone.purge_alone(ground, installed, &removed, without),
+                    None => Ok(()),
+                }
+            });
+            tried.and(join(beside))
+        })?;
+        self.absorb(others);
+        self.absorb(purge);
+        // what fails in any case was said
+        if purged {
+            self.absorb(alone);
+        }
+        Ok(())
+    }
+
+    /// Purges the removed package, and installs it again: whether it could be purged.
+    fn purge(&mut self, ground: &State, installed: &State, removed: &State) -> Result<bool> {
         let (run, layer) = self.dpkg(&removed.stack, &["--force-depends", "--purge", &self.name()])?;
         let judge = self.judge(Step::Purge);
         self.findings.extend(judge.run(&run));
         self.record_run(Step::Purge, &run);
         if !run.success() {
-            return Ok(());
+            return Ok(false);
         }
         let purged = State::of(removed.stack.on(&layer), Some(layer))?;
-        self.findings.extend(judge.purged(ground, &purged, &[installed, &removed, &purged])?);
-        if let Some(alone) = &alone {
-            self.purge_alone(ground, installed, &removed, alone)?;
-        }
+        self.findings.extend(judge.purged(ground, &purged, &[installed, removed, &purged])?);
 
         let (run, layer) = self.dpkg(&purged.stack, &["--install", &self.deb.inside])?;
         let judge = self.judge(Step::InstallAgain);
@@ -206,9 +246,9 @@ impl Course<'_> {
         self.record_run(Step::InstallAgain, &run);
         if run.success() {
             let again = State::of(purged.stack.on(&layer), Some(layer))?;
-            self.findings.extend(judge.repeated(ground, installed, &again, &[&removed, &purged, &again])?);
+            self.findings.extend(judge.repeated(ground, installed, &again, &[removed, &purged, &again])?);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The package removed, and all that was installed for it, too.
@@ -333,23 +373,23 @@ impl Course<'_> {
     }
 
     /// The package on a system, where its files are then compared with what it says of them.
-    fn install(&mut self, stack: &Stack) -> Result<(Run, Rc<Layer>)> {
+    fn install(&mut self, stack: &Stack) -> Result<(Run, Arc<Layer>)> {
         let name = self.name();
         self.call(stack, &["--install", &self.deb.inside], &name)
     }
 
-    fn dpkg(&mut self, stack: &Stack, arguments: &[&str]) -> Result<(Run, Rc<Layer>)> {
+    fn dpkg(&mut self, stack: &Stack, arguments: &[&str]) -> Result<(Run, Arc<Layer>)> {
         self.call(stack, arguments, "")
     }
 
-    fn call(&mut self, stack: &Stack, arguments: &[&str], verify: &str) -> Result<(Run, Rc<Layer>)> {
+    fn call(&mut self, stack: &Stack, arguments: &[&str], verify: &str) -> Result<(Run, Arc<Layer>)> {
         let layer = Layer::new(self.room.scratch, stack)?;
         let known: Vec<&str> = self.running.iter().map(String::as_str).collect();
         let call = Call { arguments, known: &known, verify };
         let run = self.room.dpkg.run(stack, &layer, &call)?;
         self.running.extend(run.processes.iter().cloned());
         log::debug!("dpkg {}: exit {}\n{}", arguments.join(" "), run.code, run.output);
-        Ok((run, Rc::new(layer)))
+        Ok((run, Arc::new(layer)))
     }
 
     fn judge(&self, step: Step) -> Judge {
@@ -375,6 +415,10 @@ impl Course<'_> {
         let detail = Some(why.to_owned());
         self.steps.push(StepReport { step, outcome: Outcome::Skipped, seconds: 0.0, detail });
     }
+}
+
+fn join<T>(beside: thread::ScopedJoinHandle<'_, T>) -> T {
+    beside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn qualified(name: &str, architecture: &str) -> String {

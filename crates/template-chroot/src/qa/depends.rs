@@ -8,11 +8,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::layers::{Layer, Stack};
 use crate::apt::debs::LocalDeb;
-use crate::apt::{Action, Add, Event, Operation, Transaction, TransactionRequest, UpdateMode};
+use crate::apt::{Action, Add, Event, Operation, Plan, Transaction, TransactionRequest, UpdateMode};
 use crate::error::{ChrootError, Result};
 
 /// Installs what packages need.
@@ -32,7 +32,7 @@ pub(super) struct Resolver<'a> {
 #[derive(Debug, Clone)]
 pub(super) struct Needed {
     /// With all of it.
-    pub layer: Rc<Layer>,
+    pub layer: Arc<Layer>,
     /// The packages that the template does not have at all.
     pub added: Vec<String>,
 }
@@ -83,7 +83,7 @@ impl<'a> Resolver<'a> {
         let Some(transaction) = &mut self.transaction else {
             return Err(ChrootError::Internal("the package lists could not be read".to_owned()));
         };
-        transaction.turn_to(root.clone(), wanted);
+        transaction.turn_to(root, wanted);
         let planned = match transaction.plan() {
             Err(ChrootError::NotSolvable { .. }) if self.may_fetch && transaction.refresh_remote()? => {
                 transaction.plan()
@@ -91,36 +91,27 @@ impl<'a> Resolver<'a> {
             other => other,
         };
         let plan = match possible(planned.and_then(|plan| plan.ensure_allowed().map(|()| plan)))? {
-            Ok(plan) => plan,
+            Ok(plan) => transaction.leave_out(without.unwrap_or_default()).unwrap_or(plan),
             Err(why) => return Ok(Err(why)),
         };
-        let needs: Vec<&Action> = plan
-            .actions
-            .iter()
-            .filter(|a| Some(a.package.as_str()) != without && a.operation != Operation::Remove)
-            .collect();
-        let key: String = needs
-            .iter()
-            .map(|a| format!("{}={} ", a.package, a.new_version.as_deref().unwrap_or_default()))
-            .collect();
+        let versions =
+            |a: &Action| format!("{}={} ", a.package, a.new_version.as_deref().unwrap_or_default());
+        let key: String = plan.actions.iter().map(versions).collect();
         if let Some(known) = self.layers.get(&key) {
             return Ok(Ok(known.clone()));
         }
-        let new = needs.iter().filter(|a| a.operation == Operation::Install);
+        let new = plan.actions.iter().filter(|a| a.operation == Operation::Install);
         let added = new.map(|a| a.package.clone()).collect();
-        let add = needs.iter().filter_map(|a| Some(exactly(&a.package, a.new_version.as_ref()?))).collect();
-        transaction.turn_to(root, add);
-        if let Err(why) = possible(apply(transaction, self.may_fetch))? {
+        if let Err(why) = possible(apply(transaction, plan, self.may_fetch))? {
             return Ok(Err(why));
         }
-        let needed = Needed { layer: Rc::new(layer), added };
+        let needed = Needed { layer: Arc::new(layer), added };
         self.layers.insert(key, needed.clone());
         Ok(Ok(needed))
     }
 }
 
-fn apply(transaction: &mut Transaction<'_>, may_fetch: bool) -> Result<()> {
-    let plan = transaction.plan()?;
+fn apply(transaction: &mut Transaction<'_>, plan: Plan, may_fetch: bool) -> Result<()> {
     match transaction.apply(&plan) {
         Err(ChrootError::ListsOutdated { .. }) if may_fetch && transaction.refresh_remote()? => {
             let plan = transaction.plan()?;

@@ -9,6 +9,7 @@ use std::path::Path;
 use super::course::State;
 use super::words;
 use crate::error::Result;
+use crate::sandbox::NOTHING_STARTED;
 use crate::system::{Kind, Records};
 
 /// Where cron finds programs to run.
@@ -40,7 +41,9 @@ impl Job {
     /// What is wrong with it.
     pub fn failure(&self, code: i32, output: &str) -> Option<String> {
         let what = if self.logrotate { "logrotate" } else { "the cron job" };
-        let said = words::tail(output);
+        // what stands in for start-stop-daemon here says so, the real one would not
+        let lines: Vec<&str> = output.lines().filter(|line| *line != NOTHING_STARTED).collect();
+        let said = words::tail(&lines.join("\n"));
         match (code, said.is_empty()) {
             (0, true) => None,
             (0, false) => Some(format!("{what} says something when the package is removed: {said}")),

@@ -11,8 +11,8 @@ use super::course::State;
 use super::dpkg::Run;
 use super::glob::matches;
 use super::judge::Judge;
-use super::layers::{What, compare};
-use super::report::{Finding, Kind};
+use super::layers::{Layer, What, compare};
+use super::report::{Finding, Kind, Severity};
 use super::view::View;
 use crate::error::Result;
 use crate::system::{self, Records, plain};
@@ -82,15 +82,39 @@ impl Judge {
         }
         let mut found = Vec::new();
         for path in links {
-            let Some(target) = after.view.link(&path)? else { continue };
-            let place = plain(&path.parent().unwrap_or(Path::new("/")).join(&target));
-            if !VOLATILE.iter().any(|dir| place.starts_with(dir)) && !after.view.leads_somewhere(&path)? {
+            if let Some(target) = leads_nowhere(&after.view, &path)? {
                 let detail = format!("leads to '{}', which is not there", target.display());
                 found.push(self.finding(Kind::DanglingSymlink, detail).at(path.to_string_lossy()));
             }
         }
         Ok(found)
     }
+
+    /// Links that lead nowhere in what was installed since it is needed: no fault of the package, but worth to be known.
+    pub fn dangling_in_needs(&self, before: &State, after: &State, needs: &Layer) -> Result<Vec<Finding>> {
+        let changes = compare(&[needs], &before.view, &after.view)?;
+        let links = changes
+            .into_iter()
+            .filter(|change| matches!(&change.what, What::Added(node) if node.kind == system::Kind::Symlink));
+        let mut found = Vec::new();
+        for path in links.map(|change| Path::new("/").join(change.path)) {
+            if let Some(target) = leads_nowhere(&after.view, &path)? {
+                let detail =
+                    format!("of what the package needs, leads to '{}', which is not there", target.display());
+                let finding = self.finding(Kind::DanglingSymlink, detail).severity(Severity::Info);
+                found.push(finding.at(path.to_string_lossy()));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Where a link leads to, if nothing is there and nothing will be.
+fn leads_nowhere(view: &View, path: &Path) -> Result<Option<PathBuf>> {
+    let Some(target) = view.link(path)? else { return Ok(None) };
+    let place = plain(&path.parent().unwrap_or(Path::new("/")).join(&target));
+    let volatile = VOLATILE.iter().any(|dir| place.starts_with(dir));
+    Ok(if volatile || view.leads_somewhere(path)? { None } else { Some(target) })
 }
 
 /// Patterns of what dpkg is told not to unpack. In those a `*` is any number of characters, slashes as well.

@@ -27,6 +27,7 @@ use std::path::PathBuf;
 pub use self::run::{Captured, Channel};
 pub use self::spec::{Bind, Exit, Root};
 pub(crate) use self::spec::{OWN_DIR, OwnFile, STATUS_FD};
+pub(crate) use services::NOTHING_STARTED;
 
 use self::mounts::StepError;
 use self::spec::Message;

@@ -16,8 +16,8 @@ pub(super) const POLICY: &str = "/usr/sbin/policy-rc.d";
 const START_STOP_DAEMON: [&str; 2] = ["/usr/sbin/start-stop-daemon", "/sbin/start-stop-daemon"];
 
 const DENY: &str = "#!/bin/sh\nexit 101\n";
-const DO_NOTHING: &str =
-    "#!/bin/sh\necho 'start-stop-daemon: nothing is started or stopped here' >&2\nexit 0\n";
+/// What is said in place of starting and stopping something.
+pub(crate) const NOTHING_STARTED: &str = "start-stop-daemon: nothing is started or stopped here";
 
 pub(super) fn deny(placeholders: &mut Placeholders) -> Step<()> {
     let own = Path::new(OWN_DIR).join("services");
@@ -27,7 +27,8 @@ pub(super) fn deny(placeholders: &mut Placeholders) -> Step<()> {
     cover(&policy, &placeholders.ensure(Path::new(POLICY), false)?)?;
 
     let nothing = own.join("start-stop-daemon");
-    write_file(&nothing, DO_NOTHING.as_bytes(), 0o755)?;
+    let script = format!("#!/bin/sh\necho '{NOTHING_STARTED}' >&2\nexit 0\n");
+    write_file(&nothing, script.as_bytes(), 0o755)?;
     let mut covered = Vec::new();
     for path in START_STOP_DAEMON {
         // /sbin is a directory of its own in older trees, a link to /usr/sbin in newer ones
