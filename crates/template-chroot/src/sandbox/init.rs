@@ -91,7 +91,8 @@ fn set_up(spec: &Spec, placeholders: &mut Placeholders, socket: &UnixStream) -> 
     // a command inside may look at /proc/1, which must not lead to our open files
     nix::sys::prctl::set_dumpable(false).step("closing /proc/1", "")?;
     super::caps::reduce().map_err(|e| io::Error::other(e.to_string())).step("dropping capabilities", "")?;
-    nix::sys::prctl::set_no_new_privs().step("setting no_new_privs", "")
+    nix::sys::prctl::set_no_new_privs().step("setting no_new_privs", "")?;
+    super::seccomp::restrict().step("restricting system calls", "")
 }
 
 fn command(spec: &Spec, stdin: Option<OwnedFd>, status: Option<OwnedFd>) -> Message {

@@ -17,6 +17,7 @@ mod net;
 mod outer;
 mod placeholders;
 mod run;
+mod seccomp;
 mod services;
 mod spec;
 
