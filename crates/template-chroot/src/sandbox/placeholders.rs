@@ -44,11 +44,11 @@ impl Placeholders {
     pub(super) fn ensure(&mut self, target: &Path, directory: bool) -> Step<PathBuf> {
         let target = follow(target).step("resolving", target)?;
         if let Some(parent) = target.parent().filter(|p| !p.exists()) {
-            self.ensure(parent, true)?;
+            self.make_parents(parent)?;
         }
         match fs::metadata(&target) {
             Ok(found) if found.is_dir() == directory => {
-                if !directory && is_placeholder(&found) {
+                if is_placeholder(&found) {
                     self.note(&target, None);
                 }
                 Ok(target)
@@ -60,7 +60,7 @@ impl Placeholders {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let before = parent_times(&target);
                 if directory {
-                    fs::DirBuilder::new().mode(0o755).create(&target)
+                    fs::DirBuilder::new().mode(PLACEHOLDER_MODE).create(&target)
                 } else {
                     fs::OpenOptions::new()
                         .write(true)
@@ -77,6 +77,17 @@ impl Placeholders {
         }
     }
 
+    /// These are not mounted on, so what is below must be open to everybody.
+    fn make_parents(&mut self, path: &Path) -> Step<()> {
+        if let Some(parent) = path.parent().filter(|p| !p.exists()) {
+            self.make_parents(parent)?;
+        }
+        let before = parent_times(path);
+        fs::DirBuilder::new().mode(0o755).create(path).step("making a place to mount on", path)?;
+        self.note(path, before);
+        Ok(())
+    }
+
     fn note(&mut self, target: &Path, before: Option<Times>) {
         // what is on a file system of our own vanishes with it
         if !OWN_MOUNTS.iter().any(|own| target.starts_with(own) && target != Path::new(own)) {
@@ -85,12 +96,13 @@ impl Placeholders {
     }
 }
 
-/// What a file that we make to mount on looks like: empty, and nobody may read it.
+/// What is made to mount on looks like this: empty, and nobody may read it.
 const PLACEHOLDER_MODE: u32 = 0o000;
 
 /// Also what an earlier run, killed before it could clean up, has left.
 fn is_placeholder(metadata: &fs::Metadata) -> bool {
-    metadata.is_file() && metadata.len() == 0 && metadata.mode() & 0o7777 == PLACEHOLDER_MODE
+    let empty = metadata.is_dir() || (metadata.is_file() && metadata.len() == 0);
+    empty && metadata.mode() & 0o7777 == PLACEHOLDER_MODE
 }
 
 /// Takes the placeholders away, unless a package has made something of them.

@@ -3,7 +3,7 @@
 //! # What a command in a sandbox sees and can do
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 
 use template_chroot::overlay::Merged;
 use template_chroot::{Bind, ChrootError, Root, Sandbox};
@@ -22,6 +22,7 @@ pub const TESTS: &[Test] = &[
     ("sandbox_overlay_with_long_paths", overlay_with_long_paths),
     ("sandbox_denies_services", denies_services),
     ("sandbox_follows_links_inside", follows_links_inside),
+    ("sandbox_takes_leftovers_of_a_killed_run_away", takes_leftovers_of_a_killed_run_away),
     ("sandbox_names_what_failed", names_what_failed),
     ("sandbox_network_only_when_asked", network_only_when_asked),
 ];
@@ -236,6 +237,15 @@ fn follows_links_inside() {
     assert_eq!(fs::read_dir(&target).unwrap().count(), 0, "something was made outside");
     let changes = difference(&before, &snapshot(&tree.path));
     assert!(changes.is_empty(), "{changes:?}");
+}
+
+fn takes_leftovers_of_a_killed_run_away() {
+    let tree = Tree::copy();
+    let place = tree.path.join("isar-apt");
+    fs::DirBuilder::new().mode(0o000).create(&place).unwrap();
+    let sandbox = Sandbox::new(tree.root()).bind(Bind::read_only("/etc", "/isar-apt"));
+    assert_eq!(sh(&sandbox, "test -e /isar-apt/hostname && echo there"), "there");
+    assert!(!place.exists());
 }
 
 fn names_what_failed() {
