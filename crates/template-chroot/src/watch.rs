@@ -150,6 +150,13 @@ pub(crate) fn register(pidfd: OwnedFd, on_terminal: bool) -> Guard {
 }
 
 impl Guard {
+    /// Asks a sandbox to end.
+    pub(crate) fn end(&self) {
+        for running in state().running.iter().filter(|r| r.id == self.0) {
+            end(&running.pidfd, rustix::process::Signal::TERM);
+        }
+    }
+
     /// For a sandbox that does not end when asked to.
     pub(crate) fn kill(&self) {
         for running in state().running.iter().filter(|r| r.id == self.0) {

@@ -30,6 +30,9 @@ use crate::system::Tree;
 /// How much output an error quotes.
 const TAIL_LINES: usize = 20;
 
+/// Failed packages that are told apart; one would be enough to fail.
+const FAILURE_LIMIT: usize = 1000;
+
 /// What happens, for progress and logs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Event<'a> {
@@ -290,8 +293,9 @@ impl<'a> Transaction<'a> {
                     last = (percent, what);
                 }
             }
-            (Channel::Status, Some(failed)) => failures.push(failed),
-            (Channel::Status, None) => {}
+            // scripts can write there as well, and need not stop
+            (Channel::Status, Some(failed)) if failures.len() < FAILURE_LIMIT => failures.push(failed),
+            (Channel::Status, _) => {}
             (_, _) => {
                 let line = &without_credentials(line);
                 sink(Event::Output(line));

@@ -53,5 +53,5 @@ pub(super) fn mount_dev(nodes: &[(&'static str, Clone)], placeholders: &mut Plac
     .step("mounting devpts on", pts)?;
     let shm = Path::new("/dev/shm");
     make_dir(shm, 0o1777)?;
-    tmpfs(shm, PLAIN, "mode=1777")
+    tmpfs(shm, PLAIN, "mode=1777,size=20%")
 }

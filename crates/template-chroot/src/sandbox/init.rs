@@ -21,7 +21,7 @@ use super::mounts::{self, InStep, Step};
 use super::outer::{host_resolver, reap_until};
 use super::placeholders::Placeholders;
 use super::spec::{Message, OWN_DIR, STATUS_FD, Spec};
-use super::{Reporter, dev, handoff, services};
+use super::{Reporter, dev, handoff, limits, services};
 
 pub(super) fn run(socket: UnixStream) -> io::Result<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
@@ -86,6 +86,8 @@ fn set_up(spec: &Spec, placeholders: &mut Placeholders, socket: &UnixStream) -> 
     // early, so that a kill during the rest leaves as little as possible
     tell(socket, placeholders).step("talking to the outer process", "")?;
     umask(Mode::from_bits_truncate(0o022));
+    limits::no_core_dumps()?;
+    limits::first_to_be_killed()?;
     std::env::set_current_dir(&spec.cwd).step("entering", &spec.cwd)?;
 
     // a command inside may look at /proc/1, which must not lead to our open files

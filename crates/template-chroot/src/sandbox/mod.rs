@@ -9,13 +9,17 @@
 
 mod caps;
 mod dev;
+mod disk;
 mod handoff;
 mod inherited;
 mod init;
+mod limits;
+mod listen;
 mod mounts;
 mod net;
 mod outer;
 mod placeholders;
+mod relay;
 mod run;
 mod seccomp;
 mod services;

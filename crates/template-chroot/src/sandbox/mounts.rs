@@ -204,6 +204,7 @@ fn overlay_options(
 pub(super) fn mount_system(spec: &Spec, placeholders: &mut Placeholders) -> Step<()> {
     let proc = placeholders.ensure(Path::new("/proc"), true)?;
     mount(Some("proc"), &proc, Some("proc"), INERT, None::<&str>).step("mounting proc on", &proc)?;
+    super::limits::few_processes()?;
     for path in ["/proc/bus", "/proc/driver", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/tty"] {
         freeze(Path::new(path))?;
     }
@@ -216,10 +217,10 @@ pub(super) fn mount_system(spec: &Spec, placeholders: &mut Placeholders) -> Step
 
     // on a device these are a tmpfs too: what package scripts leave there is nobody's
     let run = placeholders.ensure(Path::new("/run"), true)?;
-    tmpfs(&run, PLAIN, "mode=755")?;
+    tmpfs(&run, PLAIN, "mode=755,size=10%")?;
     make_dir(Path::new("/run/lock"), 0o1777)?;
     let tmp = placeholders.ensure(Path::new("/tmp"), true)?;
-    tmpfs(&tmp, PLAIN, "mode=1777")?;
+    tmpfs(&tmp, PLAIN, "mode=1777,size=50%")?;
 
     let own = Path::new(OWN_DIR);
     make_dir(own, 0o755)?;

@@ -2,31 +2,22 @@
 // Copyright (c) The isar-template authors
 //! # Running a command and listening to it
 
-use std::fs::File;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::disk::Disk;
+use super::listen::{Ended, Pipe, attend};
+use super::relay::{self, Feed};
 use super::spec::{Message, STATUS_FD, Spec};
 use super::{ENTRY, Exit, Sandbox, handoff};
 use crate::error::{ChrootError, Result};
 use crate::watch;
-
-/// How long a sandbox may take to end once asked to.
-const END_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Output beyond this is not kept (it is still passed on line by line).
-const KEEP_LIMIT: usize = 64 << 20;
-
-/// Lines beyond this length are cut into pieces.
-const LINE_LIMIT: usize = 64 << 10;
 
 /// Where a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,15 +51,6 @@ impl Captured {
     pub fn errors(&self) -> String {
         String::from_utf8_lossy(&self.stderr).into_owned()
     }
-}
-
-/// One pipe that we listen to.
-struct Pipe<'a> {
-    channel: Option<Channel>,
-    file: File,
-    open: bool,
-    line: Vec<u8>,
-    keep: Option<&'a mut Vec<u8>>,
 }
 
 impl Sandbox {
@@ -119,6 +101,8 @@ impl Sandbox {
             has_status: with_status,
         };
 
+        let disk = Disk::of(&spec.root);
+
         let (report_in, report_out) = pipe()?;
         let mut pipes = vec![Pipe::new(None, report_in, None)];
         let mut status_out = None;
@@ -132,7 +116,15 @@ impl Sandbox {
             pipes.push(Pipe::new(Some(Channel::Stdout), out_in, Some(stdout)));
             pipes.push(Pipe::new(Some(Channel::Stderr), err_in, Some(stderr)));
             sink = lines;
+        } else {
+            pipes.extend(copies(&mut command)?);
         }
+        let mut feed = match self.inherit_stdin && !relay::is_harmless(&io::stdin()) {
+            true => {
+                Some(Feed::of(io::stdin()).map_err(|e| ChrootError::io("passing on", "standard input", e))?)
+            }
+            false => None,
+        };
         if with_status {
             let (status_in, status) = pipe()?;
             pipes.push(Pipe::new(Some(Channel::Status), status_in, None));
@@ -153,24 +145,30 @@ impl Sandbox {
         let stdin = io::stdin();
         let mut fds: Vec<BorrowedFd<'_>> = vec![report_out.as_fd()];
         if self.inherit_stdin {
-            fds.push(stdin.as_fd());
+            fds.push(feed.as_ref().map_or(stdin.as_fd(), |feed| feed.reader.as_fd()));
         }
         fds.extend(status_out.as_ref().map(AsFd::as_fd));
         let sent = handoff::send(&ours, &spec, &fds);
         drop((report_out, status_out));
 
         let mut messages = Vec::new();
-        let listened = attend(&mut pipes, &guard, &mut |channel, line| match channel {
+        let listened = attend(&mut pipes, feed.as_mut(), &disk, &guard, &mut |channel, line| match channel {
             None => messages.extend(serde_json::from_str(line)),
             Some(channel) => {
-                log::trace!(target: "sandbox", "{line}");
+                log::trace!(target: "sandbox", "{line:?}");
                 sink(channel, line);
             }
         });
         let waited = child.wait();
         drop(guard);
+        if let Some(feed) = feed {
+            feed.give_back();
+        }
         watch::check()?;
-        listened.map_err(|e| ChrootError::io("listening to", "the sandbox", e))?;
+        let ended = listened.map_err(|e| ChrootError::io("passing on what comes from", "the sandbox", e))?;
+        if ended == Ended::DiskFull {
+            return Err(disk.full());
+        }
         let waited = waited.map_err(|e| ChrootError::io("waiting for", "the sandbox", e))?;
         if let (true, Err(e)) = (messages.is_empty(), sent) {
             return Err(ChrootError::io("talking to", "the sandbox", e));
@@ -179,75 +177,29 @@ impl Sandbox {
     }
 }
 
-impl<'a> Pipe<'a> {
-    fn new(channel: Option<Channel>, fd: OwnedFd, keep: Option<&'a mut Vec<u8>>) -> Self {
-        Self { channel, file: fd.into(), open: true, line: Vec::new(), keep }
+/// Replaces those of our standard output and error that a command must not have.
+fn copies(command: &mut Command) -> Result<Vec<Pipe<'static>>> {
+    let failed = |e| ChrootError::io("passing on", "standard output", e);
+    let (stdout, stderr) = (io::stdout(), io::stderr());
+    let mut copies = Vec::new();
+    let mut shared = None;
+    if !relay::is_harmless(&stdout) {
+        let (input, output) = pipe()?;
+        if relay::are_same(&stdout, &stderr) {
+            // the order of lines shall stay
+            shared = Some(output.try_clone().map_err(failed)?);
+        }
+        command.stdout(output);
+        copies.push(Pipe::copying(input, stdout.as_fd().try_clone_to_owned().map_err(failed)?.into()));
     }
-
-    /// Takes what is there; calls `sink` for each complete line.
-    fn take(&mut self, sink: &mut dyn FnMut(Option<Channel>, &str)) -> io::Result<()> {
-        let mut buffer = [0u8; 16 << 10];
-        let got = match self.file.read(&mut buffer) {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            other => other?,
-        };
-        if got == 0 {
-            self.open = false;
-            if !self.line.is_empty() {
-                self.flush(sink);
-            }
-            return Ok(());
-        }
-        if let Some(keep) = &mut self.keep {
-            let room = KEEP_LIMIT.saturating_sub(keep.len()).min(got);
-            keep.extend_from_slice(&buffer[..room]);
-        }
-        for &byte in &buffer[..got] {
-            if byte == b'\n' || (self.line.len() >= LINE_LIMIT && self.channel.is_some()) {
-                self.flush(sink);
-            }
-            if byte != b'\n' {
-                self.line.push(byte);
-            }
-        }
-        Ok(())
+    if let Some(shared) = shared {
+        command.stderr(shared);
+    } else if !relay::is_harmless(&stderr) {
+        let (input, output) = pipe()?;
+        command.stderr(output);
+        copies.push(Pipe::copying(input, stderr.as_fd().try_clone_to_owned().map_err(failed)?.into()));
     }
-
-    fn flush(&mut self, sink: &mut dyn FnMut(Option<Channel>, &str)) {
-        sink(self.channel, &String::from_utf8_lossy(&self.line));
-        self.line.clear();
-    }
-}
-
-/// Listens until all pipes are closed.
-fn attend(
-    pipes: &mut [Pipe<'_>],
-    guard: &watch::Guard,
-    sink: &mut dyn FnMut(Option<Channel>, &str),
-) -> io::Result<()> {
-    let mut asked_to_end: Option<Instant> = None;
-    while pipes.iter().any(|p| p.open) {
-        let open: Vec<usize> = (0..pipes.len()).filter(|i| pipes[*i].open).collect();
-        let mut polled: Vec<PollFd<'_>> =
-            open.iter().map(|i| PollFd::new(&pipes[*i].file, PollFlags::IN)).collect();
-        match poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 500_000_000 })) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
-        }
-        let ready: Vec<usize> =
-            open.iter().zip(&polled).filter(|(_, p)| !p.revents().is_empty()).map(|(i, _)| *i).collect();
-        drop(polled);
-        for i in ready {
-            pipes[i].take(sink)?;
-        }
-        if watch::interrupted().is_some() {
-            let since = asked_to_end.get_or_insert_with(Instant::now);
-            if since.elapsed() > END_TIMEOUT {
-                guard.kill();
-            }
-        }
-    }
-    Ok(())
+    Ok(copies)
 }
 
 /// Makes a result or an error of what the inner processes have reported.
@@ -367,19 +319,5 @@ mod tests {
         );
         assert_eq!(failed(1).exit_code(), 5);
         assert_eq!(failed(5).exit_code(), 1);
-    }
-
-    #[test]
-    fn pipes_are_cut_into_lines() {
-        let (input, output) = pipe().unwrap();
-        let mut kept = Vec::new();
-        let mut pipe = Pipe::new(Some(Channel::Stdout), input, Some(&mut kept));
-        std::io::Write::write_all(&mut File::from(output), b"one\ntwo\n\nlast").unwrap();
-        let mut lines = Vec::new();
-        while pipe.open {
-            pipe.take(&mut |_, line| lines.push(line.to_owned())).unwrap();
-        }
-        assert_eq!(lines, ["one", "two", "", "last"]);
-        assert_eq!(kept, b"one\ntwo\n\nlast");
     }
 }
