@@ -65,7 +65,7 @@ impl Progress {
         let mut state = self.state();
         if let Mode::Bar(bar) = &self.mode {
             bar.set_length(100);
-            bar.set_message(format!("{}: {what}", state.step));
+            bar.set_message(output::plain(&format!("{}: {what}", state.step)));
         }
         state.total = 100;
         // a float that is cut to 0..=100 fits

@@ -21,6 +21,7 @@ use template_store::{Kept, Scratch, Store, Stored};
 use super::exec::overlay;
 use super::repositories::Repositories;
 use crate::cli::{Cli, Trust};
+use crate::output;
 use crate::progress::Progress;
 use crate::source;
 
@@ -186,7 +187,7 @@ pub fn show_events<'a>(cli: &Cli, progress: &'a Progress) -> impl FnMut(Event<'_
         Event::Step(what) => progress.step(what),
         Event::Percent { percent, what } => progress.percent(percent, what),
         Event::Output(line) if verbose => progress.line(line),
-        Event::Output(line) => log::debug!("{line}"),
+        Event::Output(line) => log::debug!("{}", output::printable(line)),
     }
 }
 
