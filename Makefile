@@ -75,6 +75,12 @@ bench-qa: ## packages checked by qa and by Debian's piuparts, times and findings
 	@scripts/build
 	@scripts/as-root benches/qa/run
 
+.PHONY: bench-attacks
+bench-attacks: ## what chroot, mmdebstrap, systemd-nspawn and bubblewrap let a hostile package do
+	@scripts/setup build bench
+	@scripts/build
+	@scripts/as-root benches/attacks/run
+
 .PHONY: build
 build: ## the helper, target/release/isar-template
 	@scripts/setup build
