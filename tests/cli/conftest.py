@@ -7,6 +7,7 @@ $ISAR_TEMPLATE_TEST_CACHE. $ISAR_TEMPLATE_TEST_MIRROR and $ISAR_TEMPLATE_TEST_SU
 $ISAR_TEMPLATE another helper than target/release/isar-template.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -18,8 +19,6 @@ import archive as archives
 import support
 
 CACHE = os.environ.get("ISAR_TEMPLATE_TEST_CACHE") or os.path.join(support.TOP, "build", "test-cache")
-# not /tmp: it may be a tmpfs, without user attributes or room
-SCRATCH = os.environ.get("ISAR_TEMPLATE_TEST_SCRATCH") or os.path.join(support.TOP, "build", "test-tmp")
 
 
 def pytest_collection_modifyitems(items):
@@ -38,14 +37,14 @@ def surroundings():
             del os.environ[name]
     os.environ["LC_ALL"] = "C.UTF-8"
     os.umask(0o022)
-    os.makedirs(SCRATCH, exist_ok=True)
+    os.makedirs(support.SCRATCH, exist_ok=True)
     # helpers run as nobody have to get here
-    os.chmod(SCRATCH, 0o755)
+    os.chmod(support.SCRATCH, 0o755)
 
 
 @pytest.fixture(scope="session")
 def session_dir(surroundings):
-    path = tempfile.mkdtemp(prefix="session-", dir=SCRATCH)
+    path = tempfile.mkdtemp(prefix="session-", dir=support.SCRATCH)
     os.chmod(path, 0o755)
     yield path
     shutil.rmtree(path, ignore_errors=True)
@@ -54,7 +53,7 @@ def session_dir(surroundings):
 @pytest.fixture
 def tmp(surroundings):
     """A folder of the test alone, on a real file system."""
-    path = tempfile.mkdtemp(prefix="test-", dir=SCRATCH)
+    path = tempfile.mkdtemp(prefix="test-", dir=support.SCRATCH)
     os.chmod(path, 0o755)
     yield path
     shutil.rmtree(path, ignore_errors=True)
@@ -72,14 +71,17 @@ def debian_tree(name, target, *options):
     words = [*options, support.SUITE, *source]
     key = hashlib.sha256("\n".join(words).encode()).hexdigest()[:12]
     tar = os.path.join(CACHE, "%s-%s-%s.tar" % (name, support.SUITE, key))
-    if not os.path.exists(tar):
-        os.makedirs(CACHE, exist_ok=True)
-        partial = tar + ".partial"
-        result = support.command(
-            "mmdebstrap", "--mode=root", "--quiet", "--format=tar", *options, support.SUITE, partial, *source, check=False)
-        if result.returncode != 0:
-            pytest.fail("making a Debian tree failed, is the mirror reachable?\n%s" % result.stderr)
-        os.rename(partial, tar)
+    os.makedirs(CACHE, exist_ok=True)
+    # other tests may run at the same time, and need the same
+    with open(tar + ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.path.exists(tar):
+            partial = tar + ".partial"
+            result = support.command(
+                "mmdebstrap", "--mode=root", "--quiet", "--format=tar", *options, support.SUITE, partial, *source, check=False)
+            if result.returncode != 0:
+                pytest.fail("making a Debian tree failed, is the mirror reachable?\n%s" % result.stderr)
+            os.rename(partial, tar)
     os.makedirs(target)
     support.command("tar", "-x", "-f", tar, "-C", target, "--xattrs", "--xattrs-include=*", "--acls", "--numeric-owner")
     return target

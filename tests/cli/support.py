@@ -25,6 +25,10 @@ sys.path.insert(0, os.path.join(TOP, "tests"))
 import schemas  # noqa: E402
 
 HELPER = os.environ.get("ISAR_TEMPLATE") or os.path.join(TOP, "target", "release", "isar-template")
+# not /tmp: it may be a tmpfs, without user attributes or room; of their own for those who run at the same time
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+SCRATCHES = os.environ.get("ISAR_TEMPLATE_TEST_SCRATCH") or os.path.join(TOP, "build", "test-tmp")
+SCRATCH = os.path.join(SCRATCHES, WORKER)
 # mmdebstrap knows one when none is named
 MIRROR = os.environ.get("ISAR_TEMPLATE_TEST_MIRROR")
 IDENTITY = "platform-team@example.org"
@@ -515,8 +519,10 @@ def as_nobody(*argv, tmp):
 
 
 def mounts():
+    """Where something is mounted, but for places of tests that run at the same time."""
     with open("/proc/self/mountinfo") as file:
-        return sorted(line.split(" ", 1)[1].split(" - ")[0].split(" ")[3] for line in file)
+        points = sorted(line.split(" ", 1)[1].split(" - ")[0].split(" ")[3] for line in file)
+    return [point for point in points if point.startswith(SCRATCH) or not point.startswith(SCRATCHES)]
 
 
 def processes(needle):
