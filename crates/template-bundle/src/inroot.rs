@@ -44,10 +44,14 @@ impl InRoot {
         let flags = flags | OFlag::O_CLOEXEC;
         let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT);
         let path = if path.is_empty() { b"." } else { path };
-        match openat2(&self.fd, path, how) {
-            Ok(fd) => Ok(Some(fd)),
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
-            Err(e) => Err(Error::io("opening", self.path.join(OsStr::from_bytes(path)), e)),
+        loop {
+            return match openat2(&self.fd, path, how) {
+                Ok(fd) => Ok(Some(fd)),
+                Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
+                // something on this machine was renamed while the kernel looked for '..'
+                Err(Errno::EAGAIN | Errno::EINTR) => continue,
+                Err(e) => Err(Error::io("opening", self.path.join(OsStr::from_bytes(path)), e)),
+            };
         }
     }
 
