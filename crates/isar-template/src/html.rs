@@ -5,10 +5,10 @@
 //! Markup is what is written in the source of this program; all else is text, and is escaped. No other way leads into a
 //! page, so what a file is called can never become markup.
 
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use template_bundle::aside;
+use template_bundle::writer::parent_of;
 use template_bundle::{Error, Result};
 
 /// A page, or a part of one.
@@ -45,17 +45,9 @@ impl Html {
     }
 }
 
-/// Where the page goes; the current directory has no name in a path.
-fn directory(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-        _ => PathBuf::from("."),
-    }
-}
-
 /// Refuses a place where no page can be written, before the work is done.
 pub fn check_target(path: &Path) -> Result<()> {
-    let parent = directory(path);
+    let parent = parent_of(path);
     if path.is_dir() || path.file_name().is_none() {
         return Err(Error::usage(format!("'{}' is no file to write a page to", path.display())));
     }
@@ -68,15 +60,7 @@ pub fn check_target(path: &Path) -> Result<()> {
 
 /// Writes a page, which replaces an earlier one when it is complete.
 pub fn write(path: &Path, page: &Html) -> Result<()> {
-    let failed = |e: &dyn std::fmt::Display| Error::io("writing page", path, e);
-    let mut file = tempfile::Builder::new()
-        .prefix(".page-")
-        .permissions(std::fs::Permissions::from_mode(0o666))
-        .tempfile_in(directory(path))
-        .map_err(|e| failed(&e))?;
-    file.write_all(page.0.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(|e| failed(&e))?;
-    file.persist(path).map_err(|e| failed(&e.error))?;
-    Ok(())
+    aside::write(path, page.0.as_bytes())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! of one.
 
 pub mod ancestors;
+pub mod aside;
 pub mod bundle;
 pub mod bytes;
 pub mod canon;

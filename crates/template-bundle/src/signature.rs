@@ -5,11 +5,14 @@
 //! SSHSIG, what `ssh-keygen -Y sign -n isar-template` makes, over the bytes of the image index blob. They are checked
 //! here, without any program; they are made by the real `ssh-keygen`, which knows agents, PKCS#11 and FIDO tokens.
 
+use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use jiff::Timestamp;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::SigSet;
 use ssh_key::{HashAlg, PublicKey, SshSig};
 
@@ -72,7 +75,7 @@ enum RevokedKeys {
     /// Public keys, one a line.
     List(Vec<PublicKey>),
     /// A copy of the binary key revocation list, which `ssh-keygen` reads.
-    Krl(tempfile::NamedTempFile),
+    Krl(Memory),
 }
 
 impl Policy {
@@ -213,7 +216,7 @@ impl Policy {
         };
         let revoked = match keys {
             RevokedKeys::List(keys) => keys.iter().any(|revoked| revoked.key_data() == key.key_data()),
-            RevokedKeys::Krl(krl) => is_in_krl(key, krl.path()).map_err(|e| e.within(path.display()))?,
+            RevokedKeys::Krl(krl) => is_in_krl(key, krl).map_err(|e| e.within(path.display()))?,
         };
         if revoked {
             return Err(Error::new(
@@ -270,9 +273,7 @@ impl Revocation {
     fn read(path: &Path) -> Result<Self> {
         let bytes = signers::read_limited("revocation file", path, MAX_REVOCATION)?;
         let keys = if bytes.starts_with(KRL_MAGIC) {
-            let mut copy = tempfile::NamedTempFile::new().doing("creating", std::env::temp_dir())?;
-            copy.write_all(&bytes).doing("writing", copy.path())?;
-            RevokedKeys::Krl(copy)
+            RevokedKeys::Krl(Memory::new(&bytes)?)
         } else {
             let list = parse_keys(&String::from_utf8_lossy(&bytes));
             RevokedKeys::List(list.map_err(|e| e.within(path.display()))?)
@@ -297,13 +298,12 @@ fn parse_keys(list: &str) -> Result<Vec<PublicKey>> {
 }
 
 /// Asks the real `ssh-keygen`, the authority on its own binary format.
-fn is_in_krl(key: &PublicKey, krl: &Path) -> Result<bool> {
+fn is_in_krl(key: &PublicKey, krl: &Memory) -> Result<bool> {
     let text = key.to_openssh().map_err(|e| Error::new(Kind::Internal, format!("writing a key: {e}")))?;
-    let mut file = tempfile::NamedTempFile::new().doing("creating", std::env::temp_dir())?;
-    writeln!(file, "{text}").doing("writing", file.path())?;
+    let file = Memory::new(format!("{text}\n").as_bytes())?;
     let out = ssh_keygen()
         .args(["-Q", "-f"])
-        .arg(krl)
+        .arg(krl.path())
         .arg(file.path())
         .stdin(Stdio::null())
         .output()
@@ -316,8 +316,26 @@ fn is_in_krl(key: &PublicKey, krl: &Path) -> Result<bool> {
     if said.contains("REVOKED") {
         return Ok(true);
     }
-    let said = String::from_utf8_lossy(&out.stderr).trim().replace(&krl.display().to_string(), "it");
+    let said = String::from_utf8_lossy(&out.stderr).trim().replace(&krl.path(), "it");
     Err(Error::usage(format!("the revocation list cannot be read: {said}")))
+}
+
+/// A file that another program reads, and that is on no disk.
+struct Memory(File);
+
+impl Memory {
+    fn new(bytes: &[u8]) -> Result<Memory> {
+        let file =
+            memfd_create("isar-template", MFdFlags::MFD_CLOEXEC).doing("creating a file in", "memory")?;
+        let mut file = File::from(file);
+        file.write_all(bytes).doing("writing to", "memory")?;
+        Ok(Memory(file))
+    }
+
+    /// Where others find it as long as it lives.
+    fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
+    }
 }
 
 fn ssh_keygen() -> Command {

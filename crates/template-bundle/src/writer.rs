@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::Mode;
 
+use crate::aside::{self, NewDir, NewFile};
 use crate::digest::{Digest, Hashing};
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::layout::{Layout, MARKER, blob_name};
@@ -20,7 +21,7 @@ use crate::oci::{Descriptor, Index, to_bytes};
 
 /// A layout that is being written: a directory that gets its final name, or becomes a tar, when it is complete.
 pub struct Writer {
-    dir: tempfile::TempDir,
+    dir: NewDir,
     output: PathBuf,
 }
 
@@ -38,12 +39,9 @@ impl Writer {
             return Err(Error::usage(format!("'{}' exists already", output.display()))
                 .hint("remove it, or choose another name"));
         }
-        let dir = tempfile::Builder::new()
-            .prefix(".isar-template-")
-            .tempdir_in(parent)
-            .doing("creating", parent)?;
+        let dir = NewDir::new(output)?;
         fs::create_dir_all(dir.path().join("blobs/sha256")).doing("creating", dir.path())?;
-        write_aside(&dir.path().join(MARKER.0), MARKER.1.as_bytes())?;
+        aside::write(&dir.path().join(MARKER.0), MARKER.1.as_bytes())?;
         Ok(Writer { dir, output: output.to_path_buf() })
     }
 
@@ -55,12 +53,12 @@ impl Writer {
     /// Writes a blob whose digest is known only when it is written.
     pub fn stream<T>(&self, write: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<(T, Digest, u64)> {
         let blobs = self.dir.path().join("blobs/sha256");
-        let mut temp = tempfile::NamedTempFile::new_in(&blobs).doing("creating", &blobs)?;
-        let mut hashing = Hashing::new(std::io::BufWriter::with_capacity(1 << 20, temp.as_file_mut()));
+        let new = NewFile::new(&blobs.join("blob"))?;
+        let mut hashing = Hashing::new(std::io::BufWriter::with_capacity(1 << 20, new.file()));
         let result = write(&mut hashing)?;
         hashing.flush().doing("writing", &blobs)?;
         let (_, digest, size) = hashing.finish();
-        keep(temp, &self.dir.path().join(blob_name(&digest)))?;
+        new.keep_as(&self.dir.path().join(blob_name(&digest)))?;
         Ok((result, digest, size))
     }
 
@@ -69,17 +67,14 @@ impl Writer {
         write_index(self.dir.path(), index)?;
         let is_tar = self.output.extension().is_some_and(|e| e == "tar");
         if is_tar {
-            let parent = self.dir.path().parent().unwrap_or(Path::new("."));
-            let mut temp = tempfile::NamedTempFile::new_in(parent).doing("creating", parent)?;
-            write_tar(self.dir.path(), temp.as_file_mut())?;
-            keep(temp, &self.output)
+            let new = NewFile::new(&self.output)?;
+            write_tar(self.dir.path(), new.file())?;
+            new.keep()
         } else {
             sync_tree(self.dir.path())?;
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777 & !umask());
             fs::set_permissions(self.dir.path(), mode).doing("writing", self.dir.path())?;
-            fs::rename(self.dir.path(), &self.output).doing("writing", &self.output)?;
-            // the name is gone already, there is nothing left to remove
-            let _ = self.dir.keep();
+            self.dir.keep()?;
             sync_parent(&self.output)
         }
     }
@@ -112,10 +107,9 @@ pub fn append(path: &Path, blobs: &[Vec<u8>], update: impl FnOnce(&mut Index)) -
         }
         return write_index(path, &index);
     };
-    let parent = parent_of(path);
-    let mut temp = tempfile::NamedTempFile::new_in(parent).doing("creating", parent)?;
+    let new = NewFile::new(path)?;
     let bytes = to_bytes(&index)?;
-    let mut out = tar::Builder::new(std::io::BufWriter::with_capacity(1 << 20, temp.as_file_mut()));
+    let mut out = tar::Builder::new(std::io::BufWriter::with_capacity(1 << 20, new.file()));
     tar_member(&mut out, MARKER.0, MARKER.1.len() as u64, MARKER.1.as_bytes())?;
     tar_member(&mut out, "index.json", bytes.len() as u64, &bytes[..])?;
     for name in &names {
@@ -130,12 +124,12 @@ pub fn append(path: &Path, blobs: &[Vec<u8>], update: impl FnOnce(&mut Index)) -
         }
     }
     out.into_inner().and_then(|mut w| w.flush()).doing("writing", path)?;
-    keep(temp, path)
+    new.keep()
 }
 
 fn add_blob(dir: &Path, media_type: &str, bytes: &[u8]) -> Result<Descriptor> {
     let digest = Digest::of(bytes);
-    write_aside(&dir.join(blob_name(&digest)), bytes)?;
+    aside::write(&dir.join(blob_name(&digest)), bytes)?;
     Ok(Descriptor::new(media_type, digest, bytes.len() as u64))
 }
 
@@ -152,29 +146,12 @@ pub fn umask() -> u32 {
     umask.bits()
 }
 
-/// Syncs a finished temporary file and gives it its name. Who may read it is up to the umask, as for any new file.
-pub fn keep(temp: tempfile::NamedTempFile, path: &Path) -> Result<()> {
-    temp.as_file()
-        .set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666 & !umask()))
-        .doing("writing", path)?;
-    temp.as_file().sync_all().doing("writing", path)?;
-    temp.persist(path).map_err(|e| Error::io("writing", path, e.error))?;
-    sync_parent(path)
-}
-
-fn write_aside(path: &Path, bytes: &[u8]) -> Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut temp = tempfile::NamedTempFile::new_in(dir).doing("creating", dir)?;
-    temp.write_all(bytes).doing("writing", path)?;
-    keep(temp, path)
-}
-
 fn write_index(dir: &Path, index: &Index) -> Result<()> {
-    write_aside(&dir.join("index.json"), &to_bytes(index)?)
+    aside::write(&dir.join("index.json"), &to_bytes(index)?)
 }
 
 /// Makes a new name durable.
-fn sync_parent(path: &Path) -> Result<()> {
+pub(crate) fn sync_parent(path: &Path) -> Result<()> {
     let parent = parent_of(path);
     File::open(parent).and_then(|d| d.sync_all()).doing("syncing", parent)
 }
@@ -187,7 +164,7 @@ fn sync_tree(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn write_tar(dir: &Path, out: &mut File) -> Result<()> {
+fn write_tar(dir: &Path, out: &File) -> Result<()> {
     let mut out = tar::Builder::new(std::io::BufWriter::with_capacity(1 << 20, out));
     let mut names: Vec<String> = fs::read_dir(dir.join("blobs/sha256"))
         .and_then(|entries| entries.map(|e| e.map(|e| e.file_name())).collect::<Result<Vec<_>, _>>())

@@ -4,16 +4,13 @@
 //!
 //! Makes a writable tree of real files from the store: nobody who writes to it can reach an object.
 
-use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use rayon::prelude::*;
+use template_bundle::aside::NewDir;
 use template_bundle::error::IoContext;
 use template_bundle::manifest::Component;
 use template_bundle::pack::Progress;
@@ -23,9 +20,6 @@ use template_bundle::{Error, Result};
 
 use crate::node;
 use crate::store::{Store, require_root};
-
-/// After a dot and the name of the target, in the name of what is being filled for it.
-const ASIDE: &str = ".isar-template-";
 
 /// Checks out a component at a directory that does not exist or is empty.
 pub fn checkout(
@@ -76,63 +70,11 @@ pub(crate) fn files(entries: &[(Entry, PathBuf)]) -> impl ParallelIterator<Item 
 /// Fills a directory beside the target, which gets its name when it is complete.
 pub(crate) fn at_target(target: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     // an empty directory may be named by a link, or be the current one
-    let target = &target.canonicalize().unwrap_or_else(|_| target.to_path_buf());
-    let parent = parent_of(target);
-    let mut prefix = OsString::from(".");
-    prefix.push(target.file_name().unwrap_or_default());
-    prefix.push(ASIDE);
-    sweep(parent, &prefix)?;
-    let (temp, _filling) = loop {
-        let temp = tempfile::Builder::new().prefix(&prefix).tempdir_in(parent).doing("creating", parent)?;
-        // as long as it is held nobody sweeps it away; a sweep may have come before
-        match hold(temp.path()) {
-            Ok(Some(held)) if temp.path().exists() => break (temp, held),
-            Err(e) if temp.path().exists() => return Err(e),
-            _ => {}
-        }
-    };
-    node::forget_acl(temp.path())?;
-    fill(temp.path())?;
+    let filling = NewDir::new(&target.canonicalize().unwrap_or_else(|_| target.to_path_buf()))?;
+    node::forget_acl(filling.path())?;
+    fill(filling.path())?;
     // the time and mode of the top were set before, a rename does not change them
-    match fs::rename(temp.path(), target) {
-        Ok(()) => {
-            let _ = temp.keep();
-        }
-        Err(e) => return Err(Error::io("naming checkout", target, e)),
-    }
-    Ok(())
-}
-
-/// Holds a directory that is being filled; none when somebody else does.
-fn hold(dir: &Path) -> Result<Option<Flock<File>>> {
-    let file = File::open(dir).doing("reading", dir)?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(held) => Ok(Some(held)),
-        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-        Err((_, e)) => Err(Error::io("locking", dir, e)),
-    }
-}
-
-/// Removes what was being filled for the same target by somebody who was killed.
-fn sweep(parent: &Path, prefix: &OsStr) -> Result<()> {
-    for entry in fs::read_dir(parent).doing("reading", parent)? {
-        let entry = entry.doing("reading", parent)?;
-        let ours = entry.file_name().as_bytes().starts_with(prefix.as_bytes());
-        if !ours || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            continue;
-        }
-        let path = entry.path();
-        match hold(&path) {
-            Ok(Some(_held)) => {
-                log::info!("removing '{}', left by a process that died", path.display());
-                fs::remove_dir_all(&path).doing("removing", &path)?;
-            }
-            // it has got its name, or somebody else sweeps
-            Err(_) if !path.exists() => {}
-            other => drop(other?),
-        }
-    }
-    Ok(())
+    filling.keep()
 }
 
 /// Makes all that is neither a file nor a hard link; directories are still closed.

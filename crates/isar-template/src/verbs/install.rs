@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::{ArgGroup, Args};
 use serde_json::json;
+use template_bundle::aside::NewFile;
 use template_bundle::frames::Compression;
 use template_bundle::inroot::InRoot;
 use template_bundle::pack::Progress as _;
 use template_bundle::scan::scan;
 use template_bundle::toc::Entry;
 use template_bundle::tree::{self, OnDisk};
-use template_bundle::writer;
 use template_bundle::{Error, finish};
 use template_chroot::apt::{Plan, Transaction};
 use template_chroot::overlay::Merged;
@@ -192,13 +192,11 @@ fn write_product(instance: &Instance, output: &Path, form: &Form, progress: &Pro
             template_store::materialize("product", &entries, output, progress)?;
         }
         Form::Tar(compression) => {
-            let parent = writer::parent_of(output);
-            let temp =
-                tempfile::NamedTempFile::new_in(parent).map_err(|e| Error::io("creating", parent, e))?;
+            let new = NewFile::new(output)?;
             progress.begin("product", entries.iter().map(Entry::size).sum());
-            let out = BufWriter::with_capacity(1 << 20, temp.as_file());
+            let out = BufWriter::with_capacity(1 << 20, new.file());
             tree::write(entries, &OnDisk(merged.path()), *compression, out, &|n| progress.advance(n))?;
-            writer::keep(temp, output)?;
+            new.keep()?;
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
-use template_bundle::{Error, writer};
+use template_bundle::aside;
 use template_chroot::apt::{Transaction, render_table};
 
 use super::transaction::{Change, show_events};
@@ -45,11 +45,7 @@ pub fn run(cli: &Cli, opts: &PlanOpts) -> Result<u8> {
     let plan = instance.describe(plan)?;
     progress.finish();
     if let Some(path) = &opts.save {
-        let parent = writer::parent_of(path);
-        let mut temp =
-            tempfile::NamedTempFile::new_in(parent).map_err(|e| Error::io("creating", parent, e))?;
-        serde_json::to_writer_pretty(&mut temp, &plan)?;
-        writer::keep(temp, path)?;
+        aside::write(path, &serde_json::to_vec_pretty(&plan)?)?;
     }
     let fields = json!({
         "name": instance.stored.manifest.name,
