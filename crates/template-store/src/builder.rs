@@ -81,9 +81,12 @@ impl<'a> Builder<'a> {
         object_key(entry).filter(|key| self.state().used.insert(*key))
     }
 
-    /// Links a file that the store or an earlier tree has.
+    /// Links a file that the store or an earlier tree has. Its content is not read, but what looks damaged is left alone.
     fn link(&self, key: &Digest, path: &Path, entry: &Entry) -> Result<bool> {
         for source in [Some(&self.store.object(key)), self.made.get(key)].into_iter().flatten() {
+            if !node::looks_like(source, entry)? {
+                continue;
+            }
             match fs::hard_link(source, path) {
                 Ok(()) => {
                     self.state().shared += entry.size();

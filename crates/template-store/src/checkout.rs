@@ -6,9 +6,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::libc;
 use rayon::prelude::*;
 use template_bundle::aside::NewDir;
 use template_bundle::error::IoContext;
@@ -136,7 +137,7 @@ fn is_mount_point(dir: &Path) -> Result<bool> {
 
 /// Copies a content, by sharing blocks where the file system can (`copy_file_range`), and keeps its holes.
 fn copy_file(entry: &Entry, from: &Path, to: &Path) -> Result<()> {
-    let mut input = File::open(from).doing("reading", from)?;
+    let mut input = open_file(entry, from)?;
     let mut output = node::make_file(to)?;
     let segments = node::data_segments(entry);
     let sparse = !matches!(segments[..], [(0, len)] if len == entry.size()) && entry.size() > 0;
@@ -150,10 +151,34 @@ fn copy_file(entry: &Entry, from: &Path, to: &Path) -> Result<()> {
         }
         let copied = io::copy(&mut (&mut input).take(len), &mut output).doing("copying", from)?;
         if copied != len {
-            return Err(Error::damaged(format!("store: '{}' is shorter than it was", from.display()))
-                .hint("the store is damaged: import the bundle again"));
+            return Err(damaged(from, "it is shorter than it was"));
         }
     }
     drop(output);
     node::set_metadata(to, entry)
+}
+
+/// Opens a file that has to be as its entry says.
+fn open_file(entry: &Entry, from: &Path) -> Result<File> {
+    // neither follows a link nor waits for the other end of a pipe
+    let options = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = match File::options().read(true).custom_flags(options).open(from) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(damaged(from, "it is not there")),
+        Err(e) if e.raw_os_error() == Some(libc::ELOOP) => return Err(damaged(from, "it is a symlink")),
+        other => other.doing("reading", from)?,
+    };
+    let meta = file.metadata().doing("reading", from)?;
+    if !meta.is_file() {
+        return Err(damaged(from, "it is no file"));
+    }
+    if meta.len() != entry.size() {
+        return Err(damaged(from, &format!("it has {} bytes instead of {}", meta.len(), entry.size())));
+    }
+    Ok(file)
+}
+
+fn damaged(path: &Path, why: &str) -> Error {
+    Error::damaged(format!("'{}': {why}", path.display())).hint(
+        "when it is of the store: isar-template fsck --repair discards what is damaged, then import the bundle again",
+    )
 }

@@ -252,7 +252,7 @@ impl Making<'_> {
         }
         sync_filesystem(self.scratch.path())?;
         for (key, path) in &self.files {
-            name_object(self.store, key, path)?;
+            name_object(self.store, key, path, &self.scratch)?;
         }
         for Made { path, part, tree } in &self.trees {
             let target = self.store.tree_dir(*part, tree);
@@ -283,13 +283,24 @@ fn make_whiteouts(root: &Path, entries: &[Entry]) -> Result<()> {
 }
 
 /// Makes a synced file of a tree available to other trees.
-fn name_object(store: &Store, key: &Digest, path: &Path) -> Result<()> {
+fn name_object(store: &Store, key: &Digest, path: &Path, scratch: &Scratch) -> Result<()> {
     let object = store.object(key);
     if let Some(dir) = object.parent() {
         make_dirs(dir)?;
     }
-    match fs::hard_link(path, &object) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(Error::io("naming object", object, e)),
-        _ => Ok(()),
+    let link = || fs::hard_link(path, &object);
+    match link() {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            // one that was damaged is the reason why there is another one
+            fs::rename(&object, scratch.path().join(format!("damaged-{}", key.hex())))
+                .and_then(|()| link())
+                .or_else(|e| match e.kind() {
+                    // somebody else has done so
+                    io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists => Ok(()),
+                    _ => Err(e),
+                })
+                .doing("replacing object", object)
+        }
+        other => other.doing("naming object", object),
     }
 }

@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::AT_FDCWD;
@@ -69,6 +69,18 @@ pub fn forget_acl(dir: &Path) -> Result<()> {
 /// Creates a file to be filled.
 pub fn make_file(path: &Path) -> Result<File> {
     File::options().write(true).create_new(true).mode(0o600).open(path).doing("creating", path)
+}
+
+/// Whether a path is the file of an entry, as far as can be seen without reading it.
+pub fn looks_like(path: &Path, entry: &Entry) -> Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) => Ok(meta.is_file()
+            && meta.len() == entry.size()
+            && (meta.mtime(), meta.mtime_nsec()) == (entry.mtime.0, i64::from(entry.mtime.1))
+            && (meta.uid(), meta.gid(), meta.mode() & 0o7777) == (entry.uid, entry.gid, entry.mode)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(Error::io("reading", path, e)),
+    }
 }
 
 /// Sets owner, attributes, mode and time, in the order in which they do not undo each other.

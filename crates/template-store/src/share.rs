@@ -9,7 +9,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -109,17 +108,7 @@ fn prepare(
 
 /// A file that is not as it was made, if there is one.
 fn changed(entries: &Entries, copy: &Path) -> Result<Option<PathBuf>> {
-    let is_changed = |entry: &Entry| {
-        let path = node::path(copy, entry);
-        match fs::symlink_metadata(&path) {
-            Ok(meta) => Ok(!meta.is_file()
-                || meta.len() != entry.size()
-                || (meta.mtime(), meta.mtime_nsec()) != (entry.mtime.0, i64::from(entry.mtime.1))
-                || (meta.uid(), meta.gid(), meta.mode() & 0o7777) != (entry.uid, entry.gid, entry.mode)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
-            Err(e) => Err(Error::io("reading", path, e)),
-        }
-    };
+    let is_changed = |entry: &Entry| node::looks_like(&node::path(copy, entry), entry).map(|same| !same);
     files(entries)
         .map(|(entry, _)| Ok(is_changed(entry)?.then(|| entry.path.as_path().to_path_buf())))
         .find_any(|found| !matches!(found, Ok(None)))

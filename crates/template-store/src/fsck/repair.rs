@@ -61,7 +61,7 @@ pub(super) fn discard(
             // only roots are left of them
             What::Document if finding.path.starts_with(store.roots()) => aside.take(&finding.path)?,
             What::Document | What::Tree => {}
-            What::Object => fs::remove_file(&finding.path).doing("removing", &finding.path)?,
+            What::Object => aside.take(&finding.path)?,
             What::Shared => {
                 let Some(tree) = needed.iter().find(|tree| finding.path.starts_with(&tree.dir)) else {
                     continue;
