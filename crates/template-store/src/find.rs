@@ -6,8 +6,6 @@ use std::fs;
 use std::io;
 use std::sync::Arc;
 
-use nix::errno::Errno;
-use nix::unistd::{AccessFlags, access};
 use serde::{Deserialize, Serialize};
 use template_bundle::ancestors::{self, Ancestor, Evidence};
 use template_bundle::manifest::{Parent, TemplateManifest};
@@ -209,7 +207,7 @@ impl Store {
             return Ok(None);
         }
         // nor does anybody remove something from a store on a medium that cannot be written to
-        if access(&self.tmp(), AccessFlags::W_OK) == Err(Errno::EROFS) {
+        if self.is_read_only() {
             return Ok(None);
         }
         // what stands in the way is gc, and only for the moment in which it moves the template away

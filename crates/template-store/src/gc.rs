@@ -12,20 +12,21 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use template_bundle::Result;
 use template_bundle::error::IoContext;
 use template_bundle::pack::Progress;
+use template_bundle::{Error, Result};
 
 use crate::files::{list_dir, sync_dir};
-use crate::find::Stored;
+use crate::find::{self, Stored};
 use crate::found::Found;
 use crate::freed::Freed;
 use crate::import::waiting;
+use crate::results;
 use crate::roots;
 use crate::scratch::{self, Scratch};
-use crate::store::{Store, require_root};
+use crate::store::{Store, TOC, require_root};
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -140,9 +141,9 @@ pub fn gc(store: &Store, options: &GcOptions, progress: &dyn Progress) -> Result
     Ok(out)
 }
 
-/// Takes names, records and trees away, in this order. Everything goes to a place that vanishes with this process.
-fn set_aside(store: &Store, found: Found, freed: &mut Freed) -> Result<Scratch> {
-    let aside = Scratch::new(&store.tmp())?;
+/// Takes names, records and trees away, in this order. Everything goes to a place that vanishes with this process, if there
+/// is room for one.
+fn set_aside(store: &Store, found: Found, freed: &mut Freed) -> Result<Option<Scratch>> {
     for path in &found.refs {
         fs::remove_file(path).doing("removing", path)?;
         if let Some(dir) = path.parent() {
@@ -151,36 +152,67 @@ fn set_aside(store: &Store, found: Found, freed: &mut Freed) -> Result<Scratch> 
             let _ = fs::remove_dir(dir);
         }
     }
-    let moved = [("templates", &found.templates), ("results", &found.results), ("trees", &found.trees)];
-    for (dir, paths) in moved.into_iter().filter(|(_, paths)| !paths.is_empty()) {
-        for (number, path) in paths.iter().enumerate() {
-            let to = aside.path().join(format!("{dir}-{number}"));
-            fs::rename(path, &to).doing("setting aside", path)?;
-        }
-        // a record must not outlive a tree when the machine fails
-        sync_dir(&store.path().join(dir))?;
-    }
     for path in &found.files {
         freed.tree(path)?;
         fs::remove_file(path).doing("removing", path)?;
     }
+    let moved = [
+        ("templates", &found.templates, find::RECORD),
+        ("results", &found.results, results::RECORD),
+        ("trees", &found.trees, TOC),
+    ];
+    if moved.iter().all(|(_, paths, _)| paths.is_empty()) {
+        return Ok(None);
+    }
+    let aside = match Scratch::new(&store.tmp()) {
+        Ok(aside) => Some(aside),
+        Err(e) => {
+            log::info!("removing in place: {e}");
+            None
+        }
+    };
+    for (dir, paths, mark) in moved.into_iter().filter(|(_, paths, _)| !paths.is_empty()) {
+        for (number, path) in paths.iter().enumerate() {
+            match &aside {
+                Some(aside) => {
+                    let to = aside.path().join(format!("{dir}-{number}"));
+                    fs::rename(path, &to).doing("setting aside", path)?;
+                }
+                None => remove_in_place(path, mark, freed)?,
+            }
+        }
+        // a record must not outlive a tree when the machine fails
+        sync_dir(&store.path().join(dir))?;
+    }
     Ok(aside)
+}
+
+/// Removes what counts as complete because of a file in it. What is left when this process is killed is not complete.
+fn remove_in_place(path: &Path, mark: &str, freed: &mut Freed) -> Result<()> {
+    freed.tree(path)?;
+    match fs::remove_file(path.join(mark)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io("removing", path, e)),
+        _ => sync_dir(path)?,
+    }
+    fs::remove_dir_all(path).doing("removing", path)
 }
 
 /// Removes what was set aside, what the dead have left, and then the objects that no tree has any more.
 fn remove(
     store: &Store,
-    aside: Scratch,
+    aside: Option<Scratch>,
     freed: &mut Freed,
     out: &mut Collected,
     progress: &dyn Progress,
 ) -> Result<()> {
     progress.begin("removing", 0);
-    for entry in list_dir(aside.path())? {
-        let path = aside.path().join(entry);
-        freed.tree(&path)?;
-        fs::remove_dir_all(&path).doing("removing", &path)?;
-        progress.advance(0)?;
+    if let Some(aside) = aside {
+        for entry in list_dir(aside.path())? {
+            let path = aside.path().join(entry);
+            freed.tree(&path)?;
+            fs::remove_dir_all(&path).doing("removing", &path)?;
+            progress.advance(0)?;
+        }
     }
     for dead in scratch::dead(&store.tmp())? {
         out.leftovers += u64::from(dead.dir().exists());

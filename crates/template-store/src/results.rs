@@ -26,7 +26,7 @@ use crate::store::Store;
 
 /// The version of the record, and with it of what the results are like.
 const VERSION: u32 = 2;
-const RECORD: &str = "record.json";
+pub(crate) const RECORD: &str = "record.json";
 const UPPER: &str = "upper";
 /// In the scratch directory of who makes it.
 const ASIDE: &str = "result";

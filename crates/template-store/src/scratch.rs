@@ -42,9 +42,11 @@ impl Scratch {
                 continue;
             }
             let dir = lock.with_extension("");
-            fs::DirBuilder::new().mode(0o700).create(&dir).doing("creating", &dir)?;
-            node::forget_acl(&dir)?;
-            return Ok(Scratch { dir, lock, _held: held });
+            // from here on it vanishes with its owner, also when it fails
+            let scratch = Scratch { dir, lock, _held: held };
+            fs::DirBuilder::new().mode(0o700).create(&scratch.dir).doing("creating", &scratch.dir)?;
+            node::forget_acl(&scratch.dir)?;
+            return Ok(scratch);
         }
     }
 

@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
 use template_bundle::error::IoContext;
 use template_bundle::manifest::{Component, Part, Tree};
 use template_bundle::toc::{Entry, Toc};
@@ -33,6 +35,9 @@ const DIRECTORIES: [(&str, u32); 7] = [
 
 /// The lock between those who add to the store, which several may do at once, and the one who removes from it.
 const GATE: &str = "gate.lock";
+
+/// The table of contents in the directory of a tree: without it there is no tree.
+pub(crate) const TOC: &str = "toc";
 
 /// A store on disk.
 pub struct Store {
@@ -108,6 +113,22 @@ impl Store {
         &self.path
     }
 
+    /// Whether it is on a medium that cannot be written to.
+    pub(crate) fn is_read_only(&self) -> bool {
+        access(&self.tmp(), AccessFlags::W_OK) == Err(Errno::EROFS)
+    }
+
+    fn require_writable(&self) -> Result<()> {
+        if !self.is_read_only() {
+            return Ok(());
+        }
+        let path = self.path.display();
+        Err(Error::new(Kind::Io, format!("store '{path}' cannot be written to: its file system is read-only")).hint(
+            "list, inspect, checkout, diff and fsck read it as it is; for the rest mount it for writing, or import into \
+             another one with --store",
+        ))
+    }
+
     pub(crate) fn tmp(&self) -> PathBuf {
         self.path.join("tmp")
     }
@@ -145,6 +166,7 @@ impl Store {
 
     /// A place for something that is being made. What the dead have left goes at the same time.
     pub fn scratch(&self) -> Result<scratch::Scratch> {
+        self.require_writable()?;
         scratch::sweep(&self.tmp())?;
         scratch::Scratch::new(&self.tmp())
     }
@@ -162,11 +184,13 @@ impl Store {
     /// Waits until nothing is being removed. As long as the lock is held, nothing will be: what an import found in the
     /// store, or has named there, is still there when the template gets its name.
     pub(crate) fn lock_adding(&self, waiting: &mut dyn FnMut() -> Result<()>) -> Result<Lock> {
+        self.require_writable()?;
         Lock::wait(&self.tmp().join(GATE), Mode::Shared, waiting)
     }
 
     /// Waits until nothing is being added.
     pub(crate) fn lock_removing(&self, waiting: &mut dyn FnMut() -> Result<()>) -> Result<Lock> {
+        self.require_writable()?;
         Lock::wait(&self.tmp().join(GATE), Mode::Exclusive, waiting)
     }
 
@@ -203,7 +227,7 @@ impl Store {
 
     /// The table of contents of a tree.
     pub fn toc(&self, part: Part, tree: &Tree) -> Result<Toc> {
-        let path = self.tree_dir(part, tree).join("toc");
+        let path = self.tree_dir(part, tree).join(TOC);
         let bytes = fs::read(&path).map_err(|e| self.unreadable(&path, e))?;
         let found = Digest::of(&bytes);
         if found != tree.toc_digest {
@@ -217,7 +241,7 @@ impl Store {
     pub(crate) fn has_tree(&self, part: Part, tree: &Tree) -> bool {
         let dir = self.tree_dir(part, tree);
         dir.join("root").is_dir()
-            && fs::read(dir.join("toc")).is_ok_and(|bytes| Digest::of(&bytes) == tree.toc_digest)
+            && fs::read(dir.join(TOC)).is_ok_and(|bytes| Digest::of(&bytes) == tree.toc_digest)
     }
 
     pub(crate) fn unreadable(&self, path: &Path, e: io::Error) -> Error {

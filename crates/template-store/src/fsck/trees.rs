@@ -21,6 +21,7 @@ use template_bundle::{Error, Kind, Result};
 
 use super::content::Contents;
 use super::{Checked, Template, What};
+use crate::import::waiting;
 use crate::node;
 use crate::share;
 use crate::store::Store;
@@ -77,6 +78,13 @@ pub(super) fn check(
             compare(&toc.entries, needed.part, &root, What::Tree, contents, out, progress)?;
             let copy = needed.dir.join(share::COPY);
             if fs::symlink_metadata(&copy).is_ok() {
+                // a checkout may replace it
+                let _alone = match store.is_read_only() {
+                    true => None,
+                    false => Some(
+                        store.lock_shared(&needed.tree, &mut waiting("waiting for a checkout", progress))?,
+                    ),
+                };
                 compare(&toc.entries, needed.part, &copy, What::Shared, contents, out, progress)?;
             }
         }
