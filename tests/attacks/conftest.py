@@ -48,3 +48,11 @@ def forged(tmp, small_bundle):
     value = forge.Forge(copy)
     assert len(value.tree.frames) == len(value.finish.frames) == 1
     return value
+
+
+def pytest_terminal_summary(terminalreporter):
+    """How many kills there were, by verb."""
+    scene = sys.modules.get("scene")
+    if scene and scene.kills:
+        told = ", ".join("%s %d" % row for row in sorted(scene.kills.items()))
+        terminalreporter.write_line("kills: %d (%s)" % (sum(scene.kills.values()), told))

@@ -256,11 +256,7 @@ def make_torture(path):
 
 def big_content(size):
     """Bytes that do not compress, the same every time."""
-    parts, index = [], 0
-    while sum(map(len, parts)) < min(size, 1 << 20):
-        parts.append(hashlib.sha512(b"%d" % index).digest())
-        index += 1
-    block = b"".join(parts)
+    block = b"".join(hashlib.sha512(b"%d" % index).digest() for index in range(1 + min(size, 1 << 20) // 64))
     return (block * (size // len(block) + 1))[:size]
 
 
