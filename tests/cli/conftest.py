@@ -67,8 +67,7 @@ def helper(tmp):
 
 def debian_tree(name, target, *options):
     """A Debian tree made by mmdebstrap, or restored from the tar that an earlier run made of it."""
-    source = ["deb %s %s main" % (support.MIRROR, support.SUITE)] if support.MIRROR else []
-    words = [*options, support.SUITE, *source]
+    words = [*options, support.SUITE, *support.SOURCE]
     key = hashlib.sha256("\n".join(words).encode()).hexdigest()[:12]
     tar = os.path.join(CACHE, "%s-%s-%s.tar" % (name, support.SUITE, key))
     os.makedirs(CACHE, exist_ok=True)
@@ -78,7 +77,7 @@ def debian_tree(name, target, *options):
         if not os.path.exists(tar):
             partial = tar + ".partial"
             result = support.command(
-                "mmdebstrap", "--mode=root", "--quiet", "--format=tar", *options, support.SUITE, partial, *source, check=False)
+                "mmdebstrap", "--mode=root", "--quiet", "--format=tar", *options, support.SUITE, partial, *support.SOURCE, check=False)
             if result.returncode != 0:
                 pytest.fail("making a Debian tree failed, is the mirror reachable?\n%s" % result.stderr)
             os.rename(partial, tar)

@@ -39,6 +39,8 @@ DONE, INTERNAL, USAGE, UNTRUSTED, REFUSED, PRIVILEGE, PACKAGE, DIFFERS, NETWORK 
 
 
 SUITE = os.environ.get("ISAR_TEMPLATE_TEST_SUITE") or platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+# what mmdebstrap is told after the suite and the target
+SOURCE = ["deb %s %s main" % (MIRROR, SUITE)] if MIRROR else []
 
 
 def architecture():

@@ -8,11 +8,12 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::NixPath;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat2, renameat};
 use nix::sys::stat::{FileStat, Mode, fstatat};
@@ -22,6 +23,18 @@ use crate::error::{Error, IoContext, Result};
 
 /// Largest configuration file that is read whole.
 const MAX_FILE: u64 = 16 << 20;
+
+/// Opens a path as if the directory were the root of everything.
+pub fn open_within<P: ?Sized + NixPath>(root: impl AsFd, path: &P, flags: OFlag) -> nix::Result<OwnedFd> {
+    let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+    loop {
+        match openat2(&root, path, how) {
+            // something on this machine was renamed while the kernel looked for '..'
+            Err(Errno::EAGAIN | Errno::EINTR) => continue,
+            other => return other,
+        }
+    }
+}
 
 /// A tree whose paths are resolved within it.
 pub struct InRoot {
@@ -41,17 +54,11 @@ impl InRoot {
     }
 
     fn at(&self, path: &[u8], flags: OFlag) -> Result<Option<OwnedFd>> {
-        let flags = flags | OFlag::O_CLOEXEC;
-        let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT);
         let path = if path.is_empty() { b"." } else { path };
-        loop {
-            return match openat2(&self.fd, path, how) {
-                Ok(fd) => Ok(Some(fd)),
-                Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
-                // something on this machine was renamed while the kernel looked for '..'
-                Err(Errno::EAGAIN | Errno::EINTR) => continue,
-                Err(e) => Err(Error::io("opening", self.path.join(OsStr::from_bytes(path)), e)),
-            };
+        match open_within(&self.fd, path, flags) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
+            Err(e) => Err(Error::io("opening", self.path.join(OsStr::from_bytes(path)), e)),
         }
     }
 

@@ -206,13 +206,9 @@ impl Store {
         if !nix::unistd::geteuid().is_root() {
             return Ok(None);
         }
-        // nor does anybody remove something from a store on a medium that cannot be written to
-        if self.is_read_only() {
-            return Ok(None);
-        }
         // what stands in the way is gc, and only for the moment in which it moves the template away
-        let lock = Lock::wait(&self.use_lock(digest), Mode::Shared, &mut || Ok(()))?;
-        Ok(Some(Arc::new(lock)))
+        let lock = self.held(|| Lock::wait(&self.use_lock(digest), Mode::Shared, &mut || Ok(())))?;
+        Ok(lock.map(Arc::new))
     }
 
     /// The digest that is meant, and what to call it.

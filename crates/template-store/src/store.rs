@@ -114,8 +114,13 @@ impl Store {
     }
 
     /// Whether it is on a medium that cannot be written to.
-    pub(crate) fn is_read_only(&self) -> bool {
+    fn is_read_only(&self) -> bool {
         access(&self.tmp(), AccessFlags::W_OK) == Err(Errno::EROFS)
+    }
+
+    /// Takes a lock that keeps others from removing something; none where nobody can.
+    pub(crate) fn held<L>(&self, lock: impl FnOnce() -> Result<L>) -> Result<Option<L>> {
+        if self.is_read_only() { Ok(None) } else { lock().map(Some) }
     }
 
     fn require_writable(&self) -> Result<()> {

@@ -24,6 +24,11 @@ pub enum Add {
 }
 
 impl Add {
+    /// One version of a package and no other.
+    pub(crate) fn exactly(name: &str, version: &str) -> Self {
+        Self::Package { name: name.to_owned(), version: Some(version.to_owned()) }
+    }
+
     /// As it can be parsed again, with `path` making a text of a path.
     pub(crate) fn in_words(&self, path: fn(&Path) -> Result<String>) -> Result<String> {
         Ok(match self {

@@ -137,9 +137,7 @@ impl<'a> Transaction<'a> {
         let (mut plan, mut uris) = self.planned.take()?;
         plan.leave_out(package);
         uris.retain(|uri| uri.package().is_none_or(|(name, _)| name != package));
-        let exactly = |action: &Action| {
-            Some(Add::Package { name: action.package.clone(), version: Some(action.new_version.clone()?) })
-        };
+        let exactly = |action: &Action| Some(Add::exactly(&action.package, action.new_version.as_ref()?));
         self.request.add = plan.actions.iter().filter_map(exactly).collect();
         self.planned = Some((plan.clone(), uris));
         Some(plan)

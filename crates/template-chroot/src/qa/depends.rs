@@ -65,7 +65,7 @@ impl<'a> Resolver<'a> {
 
     /// Installs what a package needs besides the template. Fails when a repository cannot be reached.
     pub fn needs(&mut self, deb: &LocalDeb) -> Result<Needs> {
-        self.install(vec![exactly(&deb.name, &deb.version)], Some(&deb.name))
+        self.install(vec![Add::exactly(&deb.name, &deb.version)], Some(&deb.name))
     }
 
     /// Installs a package of the repositories, with what it needs.
@@ -120,10 +120,6 @@ fn apply(transaction: &mut Transaction<'_>, plan: Plan, may_fetch: bool) -> Resu
         other => drop(other?),
     }
     Ok(())
-}
-
-fn exactly(name: &str, version: &str) -> Add {
-    Add::Package { name: name.to_owned(), version: Some(version.to_owned()) }
 }
 
 /// What speaks against the package is a result, what speaks against the repositories an error.

@@ -73,48 +73,38 @@ impl Judge {
     /// Links that lead nowhere: those of the package, and those that its scripts have made.
     fn dangling(&self, before: &State, after: &State, own: Vec<PathBuf>) -> Result<Vec<Finding>> {
         let mut links: BTreeSet<PathBuf> = own.into_iter().collect();
-        for change in
-            compare(&after.layer.as_deref().into_iter().collect::<Vec<_>>(), &before.view, &after.view)?
-        {
-            if matches!(&change.what, What::Added(node) if node.kind == system::Kind::Symlink) {
-                links.insert(Path::new("/").join(change.path));
-            }
-        }
-        let mut found = Vec::new();
-        for path in links {
-            if let Some(target) = leads_nowhere(&after.view, &path)? {
-                let detail = format!("leads to '{}', which is not there", target.display());
-                found.push(self.finding(Kind::DanglingSymlink, detail).at(path.to_string_lossy()));
-            }
-        }
-        Ok(found)
+        links.extend(new_links(after.layer.as_deref(), before, after)?);
+        self.leading_nowhere(&after.view, links, "")
     }
 
-    /// Links that lead nowhere in what was installed since it is needed: no fault of the package, but worth to be known.
+    /// Those in what was installed since it is needed: no fault of the package, but worth to be known.
     pub fn dangling_in_needs(&self, before: &State, after: &State, needs: &Layer) -> Result<Vec<Finding>> {
-        let changes = compare(&[needs], &before.view, &after.view)?;
-        let links = changes
-            .into_iter()
-            .filter(|change| matches!(&change.what, What::Added(node) if node.kind == system::Kind::Symlink));
+        let links = new_links(Some(needs), before, after)?;
+        let found = self.leading_nowhere(&after.view, links, "of what the package needs, ")?;
+        Ok(found.into_iter().map(|finding| finding.severity(Severity::Info)).collect())
+    }
+
+    fn leading_nowhere(&self, view: &View, links: BTreeSet<PathBuf>, whose: &str) -> Result<Vec<Finding>> {
         let mut found = Vec::new();
-        for path in links.map(|change| Path::new("/").join(change.path)) {
-            if let Some(target) = leads_nowhere(&after.view, &path)? {
-                let detail =
-                    format!("of what the package needs, leads to '{}', which is not there", target.display());
-                let finding = self.finding(Kind::DanglingSymlink, detail).severity(Severity::Info);
-                found.push(finding.at(path.to_string_lossy()));
+        for path in links {
+            let Some(target) = view.link(&path)? else { continue };
+            let place = plain(&path.parent().unwrap_or(Path::new("/")).join(&target));
+            if !VOLATILE.iter().any(|dir| place.starts_with(dir)) && !view.leads_somewhere(&path)? {
+                let detail = format!("{whose}leads to '{}', which is not there", target.display());
+                found.push(self.finding(Kind::DanglingSymlink, detail).at(path.to_string_lossy()));
             }
         }
         Ok(found)
     }
 }
 
-/// Where a link leads to, if nothing is there and nothing will be.
-fn leads_nowhere(view: &View, path: &Path) -> Result<Option<PathBuf>> {
-    let Some(target) = view.link(path)? else { return Ok(None) };
-    let place = plain(&path.parent().unwrap_or(Path::new("/")).join(&target));
-    let volatile = VOLATILE.iter().any(|dir| place.starts_with(dir));
-    Ok(if volatile || view.leads_somewhere(path)? { None } else { Some(target) })
+/// The symlinks that came with a layer.
+fn new_links(layer: Option<&Layer>, before: &State, after: &State) -> Result<BTreeSet<PathBuf>> {
+    let changes = compare(&layer.into_iter().collect::<Vec<_>>(), &before.view, &after.view)?;
+    let links = changes
+        .into_iter()
+        .filter(|change| matches!(&change.what, What::Added(node) if node.kind == system::Kind::Symlink));
+    Ok(links.map(|change| Path::new("/").join(change.path)).collect())
 }
 
 /// Patterns of what dpkg is told not to unpack. In those a `*` is any number of characters, slashes as well.

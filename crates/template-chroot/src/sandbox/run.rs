@@ -179,7 +179,7 @@ impl Sandbox {
 
 /// Replaces those of our standard output and error that a command must not have.
 fn copies(command: &mut Command) -> Result<Vec<Pipe<'static>>> {
-    let failed = |e| ChrootError::io("passing on", "standard output", e);
+    let failed = |what| move |e| ChrootError::io("passing on", what, e);
     let (stdout, stderr) = (io::stdout(), io::stderr());
     let mut copies = Vec::new();
     let mut shared = None;
@@ -187,17 +187,23 @@ fn copies(command: &mut Command) -> Result<Vec<Pipe<'static>>> {
         let (input, output) = pipe()?;
         if relay::are_same(&stdout, &stderr) {
             // the order of lines shall stay
-            shared = Some(output.try_clone().map_err(failed)?);
+            shared = Some(output.try_clone().map_err(failed("standard error"))?);
         }
         command.stdout(output);
-        copies.push(Pipe::copying(input, stdout.as_fd().try_clone_to_owned().map_err(failed)?.into()));
+        copies.push(Pipe::copying(
+            input,
+            stdout.as_fd().try_clone_to_owned().map_err(failed("standard output"))?.into(),
+        ));
     }
     if let Some(shared) = shared {
         command.stderr(shared);
     } else if !relay::is_harmless(&stderr) {
         let (input, output) = pipe()?;
         command.stderr(output);
-        copies.push(Pipe::copying(input, stderr.as_fd().try_clone_to_owned().map_err(failed)?.into()));
+        copies.push(Pipe::copying(
+            input,
+            stderr.as_fd().try_clone_to_owned().map_err(failed("standard error"))?.into(),
+        ));
     }
     Ok(copies)
 }

@@ -15,8 +15,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use nix::errno::Errno as NixErrno;
+use nix::fcntl::OFlag;
+use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
+use template_bundle::inroot::open_within;
 
 use super::dpkg::ALIASES;
 use crate::error::{ChrootError, Result};
@@ -97,15 +100,11 @@ impl Tree {
     }
 
     fn exactly_at(&self, path: &Path, flags: OFlags) -> Result<Option<OwnedFd>> {
-        let flags = flags | OFlags::CLOEXEC;
-        loop {
-            return match rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
-                Ok(fd) => Ok(Some(fd)),
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => Ok(None),
-                // something on this machine was renamed while the kernel looked for '..'
-                Err(Errno::AGAIN | Errno::INTR) => continue,
-                Err(e) => Err(self.failed("opening", path, e)),
-            };
+        let flags = OFlag::from_bits_retain(flags.bits().cast_signed());
+        match open_within(&self.fd, path, flags) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(NixErrno::ENOENT | NixErrno::ENOTDIR | NixErrno::ELOOP | NixErrno::ENAMETOOLONG) => Ok(None),
+            Err(e) => Err(self.failed("opening", path, e)),
         }
     }
 

@@ -101,9 +101,7 @@ pub fn fsck(store: &Store, discard: bool, progress: &dyn Progress) -> Result<Che
     let mut wait = waiting("waiting for others to end", progress);
     let _gate = match discard {
         true => Some(store.lock_removing(&mut wait)?),
-        // nobody removes something from a store that cannot be written to
-        false if store.is_read_only() => None,
-        false => Some(store.lock_adding(&mut wait)?),
+        false => store.held(|| store.lock_adding(&mut wait))?,
     };
     let mut out = Checked::default();
     let templates = documents::check(store, &mut out)?;

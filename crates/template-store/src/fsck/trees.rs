@@ -79,12 +79,8 @@ pub(super) fn check(
             let copy = needed.dir.join(share::COPY);
             if fs::symlink_metadata(&copy).is_ok() {
                 // a checkout may replace it
-                let _alone = match store.is_read_only() {
-                    true => None,
-                    false => Some(
-                        store.lock_shared(&needed.tree, &mut waiting("waiting for a checkout", progress))?,
-                    ),
-                };
+                let mut wait = waiting("waiting for a checkout", progress);
+                let _alone = store.held(|| store.lock_shared(&needed.tree, &mut wait))?;
                 compare(&toc.entries, needed.part, &copy, What::Shared, contents, out, progress)?;
             }
         }
