@@ -76,8 +76,10 @@ def debian_tree(name, target, *options):
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not os.path.exists(tar):
             partial = tar + ".partial"
+            # its mounts are in a place of this test's own: others compare what is mounted before and after
             result = support.command(
-                "mmdebstrap", "--mode=root", "--quiet", "--format=tar", *options, support.SUITE, partial, *support.SOURCE, check=False)
+                "mmdebstrap", "--mode=root", "--quiet", "--format=tar", *options, support.SUITE, partial, *support.SOURCE, check=False,
+                env=dict(os.environ, TMPDIR=support.SCRATCH))
             if result.returncode != 0:
                 pytest.fail("making a Debian tree failed, is the mirror reachable?\n%s" % result.stderr)
             os.rename(partial, tar)
