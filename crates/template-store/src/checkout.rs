@@ -6,10 +6,9 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nix::libc;
 use rayon::prelude::*;
 use template_bundle::aside::NewDir;
 use template_bundle::error::IoContext;
@@ -19,6 +18,7 @@ use template_bundle::toc::{Entry, Node};
 use template_bundle::writer::parent_of;
 use template_bundle::{Error, Result};
 
+use crate::files;
 use crate::node;
 use crate::store::{Store, require_root};
 
@@ -160,17 +160,12 @@ fn copy_file(entry: &Entry, from: &Path, to: &Path) -> Result<()> {
 
 /// Opens a file that has to be as its entry says.
 fn open_file(entry: &Entry, from: &Path) -> Result<File> {
-    // neither follows a link nor waits for the other end of a pipe
-    let options = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let file = match File::options().read(true).custom_flags(options).open(from) {
+    let file = match files::open_file(from) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(damaged(from, "it is not there")),
-        Err(e) if e.raw_os_error() == Some(libc::ELOOP) => return Err(damaged(from, "it is a symlink")),
+        Err(e) if e.kind() == io::ErrorKind::InvalidData => return Err(damaged(from, &e.to_string())),
         other => other.doing("reading", from)?,
     };
     let meta = file.metadata().doing("reading", from)?;
-    if !meta.is_file() {
-        return Err(damaged(from, "it is no file"));
-    }
     if meta.len() != entry.size() {
         return Err(damaged(from, &format!("it has {} bytes instead of {}", meta.len(), entry.size())));
     }

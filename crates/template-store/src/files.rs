@@ -3,12 +3,13 @@
 //! # Small files and directories of the store
 
 use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use nix::libc;
 use template_bundle::error::IoContext;
-use template_bundle::{Error, Result};
+use template_bundle::{Error, Kind, Result};
 
 /// Makes a directory and those above it, for others to enter and not to write to, whatever the umask.
 pub(crate) fn make_dirs(path: &Path) -> Result<()> {
@@ -35,6 +36,50 @@ pub(crate) fn list_dir(dir: &Path) -> Result<Vec<String>> {
         out.push(entry.doing("reading", dir)?.file_name().to_string_lossy().into_owned());
     }
     Ok(out)
+}
+
+/// Opens a file to read. What is none (any more) is invalid data: neither is a link followed, nor waits
+/// anybody for the other end of a pipe.
+pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+    let wrong = |why| io::Error::new(io::ErrorKind::InvalidData, why);
+    let options = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = match File::options().read(true).custom_flags(options).open(path) {
+        Err(e) if e.raw_os_error() == Some(libc::ELOOP) => return Err(wrong("it is a symlink")),
+        other => other?,
+    };
+    if !file.metadata()?.is_file() {
+        return Err(wrong("it is no file"));
+    }
+    Ok(file)
+}
+
+/// The content of a small file.
+pub(crate) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    open_file(path)?.read_to_end(&mut content)?;
+    Ok(content)
+}
+
+/// The content of a small file of text.
+pub(crate) fn read_text(path: &Path) -> io::Result<String> {
+    io::read_to_string(open_file(path)?)
+}
+
+/// Why a file of the store could not be read.
+pub(crate) fn unreadable(path: &Path, e: io::Error) -> Error {
+    let import = "the store is damaged: import the bundle again; fsck tells what else is";
+    match e.kind() {
+        io::ErrorKind::PermissionDenied => {
+            Error::new(Kind::Privilege, format!("reading '{}': {e}", path.display())).hint("run it with sudo")
+        }
+        io::ErrorKind::NotFound => {
+            Error::damaged(format!("the store lacks '{}'", path.display())).hint(import)
+        }
+        io::ErrorKind::InvalidData => {
+            Error::damaged(format!("store: '{}': {e}", path.display())).hint(import)
+        }
+        _ => Error::io("reading", path, e),
+    }
 }
 
 /// Writes a small file: aside, synced, renamed.

@@ -2,7 +2,6 @@
 // Copyright (c) The isar-template authors
 //! # Finding templates in the store
 
-use std::fs;
 use std::io;
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use template_bundle::names;
 use template_bundle::versions::compare_versions;
 use template_bundle::{Digest, Error, Kind, Result};
 
-use crate::files::{list_dir, make_dirs, sync_dir, write_file};
+use crate::files::{list_dir, make_dirs, read_file, read_text, sync_dir, unreadable, write_file};
 use crate::lock::{Lock, Mode};
 use crate::sealed;
 use crate::store::Store;
@@ -108,24 +107,24 @@ impl Store {
     /// What a name and version mean at present.
     pub fn get_ref(&self, name: &str, version: &str) -> Result<Option<Digest>> {
         let path = self.path().join("refs").join(name).join(version);
-        match fs::read_to_string(&path) {
+        match read_text(&path) {
             Ok(text) => text.trim().parse().map(Some).map_err(|_| {
                 Error::damaged(format!("store: '{}' holds no digest", path.display()))
                     .hint("the store is damaged: remove this file, and import the bundle again")
             }),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(Error::io("reading", path, e)),
+            Err(e) => Err(unreadable(&path, e)),
         }
     }
 
     /// Reads a template by its digest.
     pub fn get(&self, digest: &Digest) -> Result<Option<Stored>> {
         let dir = self.template_dir(digest);
-        let read = |name: &str| fs::read(dir.join(name));
+        let read = |name: &str| read_file(&dir.join(name));
         let record = match read(RECORD) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(Error::io("reading", dir, e)),
+            Err(e) => return Err(unreadable(&dir.join(RECORD), e)),
         };
         let record: Record = sealed::read(&record).map_err(|e| {
             e.within(format!("store: {}", dir.join(RECORD).display()))
@@ -135,7 +134,7 @@ impl Store {
             Ok(bytes) => bytes,
             // it was removed while it was read
             Err(e) if e.kind() == io::ErrorKind::NotFound && !dir.exists() => return Ok(None),
-            Err(e) => return Err(self.unreadable(&dir.join("manifest.json"), e)),
+            Err(e) => return Err(unreadable(&dir.join("manifest.json"), e)),
         };
         let manifest =
             TemplateManifest::parse(&bytes).map_err(|e| e.within(format!("store: {}", dir.display())))?;
@@ -157,7 +156,7 @@ impl Store {
     pub fn evidence(&self, stored: &Stored) -> Result<Vec<Evidence>> {
         let path = self.template_dir(&stored.record.digest).join(EVIDENCE);
         let what = stored.reference();
-        let bytes = match fs::read(&path) {
+        let bytes = match read_file(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 return Err(Error::new(
                     Kind::NotFound,
@@ -165,7 +164,7 @@ impl Store {
                 )
                 .hint("import its bundle again"));
             }
-            other => other.map_err(|e| self.unreadable(&path, e))?,
+            other => other.map_err(|e| unreadable(&path, e))?,
         };
         let wrong = |why: String| {
             Error::damaged(format!("store: {}: {why}", path.display()))

@@ -7,7 +7,7 @@
 //! is complete when it has its name: it is made aside, synced and renamed. It goes with its template, or when nobody has
 //! used it for a while.
 
-use std::fs::{self, File};
+use std::fs::{self};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -17,7 +17,7 @@ use template_bundle::error::IoContext;
 use template_bundle::pack::Progress;
 use template_bundle::{Digest, Result};
 
-use crate::files::{list_dir, make_dir_for_root, sync_dir, sync_filesystem};
+use crate::files::{list_dir, make_dir_for_root, open_file, read_file, sync_dir, sync_filesystem};
 use crate::fsck::{Checked, What, digest_of_tree};
 use crate::lock::{Lock, Mode};
 use crate::scratch::Scratch;
@@ -94,9 +94,7 @@ impl Store {
         let in_use = Lock::wait(&self.result_lock(key), Mode::Shared, &mut || Ok(()))?;
         let Some(record) = read_record(&dir) else { return Ok(None) };
         let path = dir.join(RECORD);
-        File::open(&path)
-            .and_then(|f| f.set_modified(SystemTime::now()))
-            .doing("noting the use of", &path)?;
+        open_file(&path).and_then(|f| f.set_modified(SystemTime::now())).doing("noting the use of", &path)?;
         Ok(Some(Kept { dir, details: record.details, in_use }))
     }
 
@@ -152,7 +150,7 @@ impl Store {
         progress.begin("checking results", 0);
         for name in list_dir(&self.results())? {
             let dir = self.results().join(name);
-            let record = match fs::read(dir.join(RECORD)).map(|bytes| sealed::read::<Record>(&bytes)) {
+            let record = match read_file(&dir.join(RECORD)).map(|bytes| sealed::read::<Record>(&bytes)) {
                 Ok(Ok(record)) if record.version == VERSION => record,
                 Ok(Err(e)) => {
                     out.found(What::Result, dir, format!("its record: {}", e.message));
@@ -202,7 +200,7 @@ impl Store {
 
 /// None for one that is not complete, or of another version.
 fn read_record(dir: &Path) -> Option<Record> {
-    let record: Record = sealed::read(&fs::read(dir.join(RECORD)).ok()?).ok()?;
+    let record: Record = sealed::read(&read_file(&dir.join(RECORD)).ok()?).ok()?;
     (record.version == VERSION && dir.join(UPPER).is_dir()).then_some(record)
 }
 
@@ -214,6 +212,8 @@ fn is_old(dir: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     /// Without root: what it takes of a store.

@@ -16,7 +16,7 @@ use template_bundle::digest::Hasher;
 use template_bundle::error::IoContext;
 use template_bundle::{Digest, Error, Kind, Result};
 
-use crate::files::{list_dir, sync_dir, write_file};
+use crate::files::{list_dir, read_file, sync_dir, unreadable, write_file};
 use crate::store::Store;
 
 /// The version of the document that is written and read.
@@ -101,7 +101,7 @@ pub(crate) fn damaged(store: &Store) -> Result<Vec<(PathBuf, String)>> {
 }
 
 fn read_one(path: PathBuf) -> Result<Root> {
-    let bytes = fs::read(&path).doing("reading", &path)?;
+    let bytes = read_file(&path).map_err(|e| unreadable(&path, e))?;
     let document: Document = serde_json::from_slice(&bytes).map_err(|e| unknown(&path, &e.to_string()))?;
     if document.version != ROOT_VERSION {
         return Err(unknown(&path, &format!("version {} is not known", document.version)));

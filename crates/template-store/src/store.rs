@@ -14,7 +14,7 @@ use template_bundle::manifest::{Component, Part, Tree};
 use template_bundle::toc::{Entry, Toc};
 use template_bundle::{Digest, Error, Kind, Result};
 
-use crate::files::{list_dir, make_dirs, write_file};
+use crate::files::{list_dir, make_dirs, read_file, read_text, unreadable, write_file};
 use crate::find::RECORD;
 use crate::lock::{Lock, Mode};
 use crate::scratch;
@@ -84,7 +84,7 @@ impl Store {
     /// Opens a store that exists.
     pub fn open(path: &Path) -> Result<Store> {
         let format = path.join("format");
-        match fs::read_to_string(&format) {
+        match read_text(&format) {
             Ok(text) if text == FORMAT => Ok(Store { path: path.to_path_buf() }),
             Ok(text) => Err(Error::new(
                 Kind::Unsupported,
@@ -215,7 +215,7 @@ impl Store {
         let root = self.tree_dir(part, tree).join("root");
         match fs::metadata(&root) {
             Ok(_) => Ok(root),
-            Err(e) => Err(self.unreadable(&root, e)),
+            Err(e) => Err(unreadable(&root, e)),
         }
     }
 
@@ -233,7 +233,7 @@ impl Store {
     /// The table of contents of a tree.
     pub fn toc(&self, part: Part, tree: &Tree) -> Result<Toc> {
         let path = self.tree_dir(part, tree).join(TOC);
-        let bytes = fs::read(&path).map_err(|e| self.unreadable(&path, e))?;
+        let bytes = read_file(&path).map_err(|e| unreadable(&path, e))?;
         let found = Digest::of(&bytes);
         if found != tree.toc_digest {
             return Err(Error::damaged(format!("store: '{}' has digest {found}", path.display()))
@@ -246,19 +246,7 @@ impl Store {
     pub(crate) fn has_tree(&self, part: Part, tree: &Tree) -> bool {
         let dir = self.tree_dir(part, tree);
         dir.join("root").is_dir()
-            && fs::read(dir.join(TOC)).is_ok_and(|bytes| Digest::of(&bytes) == tree.toc_digest)
-    }
-
-    pub(crate) fn unreadable(&self, path: &Path, e: io::Error) -> Error {
-        match e.kind() {
-            io::ErrorKind::PermissionDenied => {
-                Error::new(Kind::Privilege, format!("reading '{}': {e}", path.display()))
-                    .hint("run it with sudo")
-            }
-            io::ErrorKind::NotFound => Error::damaged(format!("the store lacks '{}'", path.display()))
-                .hint("the store is damaged: import the bundle again"),
-            _ => Error::io("reading", path, e),
-        }
+            && read_file(&dir.join(TOC)).is_ok_and(|bytes| Digest::of(&bytes) == tree.toc_digest)
     }
 
     /// The entries of a component; finished unless `raw`.

@@ -5,7 +5,7 @@
 //! Each inode is read once.
 
 use std::collections::HashMap;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -17,6 +17,8 @@ use template_bundle::digest::{Hasher, Hashing};
 use template_bundle::error::IoContext;
 use template_bundle::pack::Progress;
 use template_bundle::{Digest, Result};
+
+use crate::files::{open_file, unreadable};
 
 /// Digests by inode.
 #[derive(Default)]
@@ -49,7 +51,7 @@ impl Contents {
 }
 
 fn read(path: &Path) -> Result<Digest> {
-    let mut file = Hashing::new(File::open(path).doing("reading", path)?);
+    let mut file = Hashing::new(open_file(path).map_err(|e| unreadable(path, e))?);
     io::copy(&mut file, &mut io::sink()).doing("reading", path)?;
     let (_, digest, _) = file.finish();
     Ok(digest)
@@ -105,6 +107,8 @@ fn add(hasher: &mut Hasher, part: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 

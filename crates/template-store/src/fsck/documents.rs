@@ -4,12 +4,10 @@
 //!
 //! All of them are reached from the digest that names the template: the image index has it, and names the next.
 
-use std::fs;
-
 use template_bundle::{Digest, Error, Kind, Result};
 
 use super::{Checked, Template, What};
-use crate::files::list_dir;
+use crate::files::{list_dir, read_file, unreadable};
 use crate::roots;
 use crate::store::Store;
 
@@ -67,7 +65,7 @@ fn read(store: &Store, digest: &Digest) -> Result<Option<Template>> {
     let Some(own) = evidence.first() else { return Err(Error::damaged("nothing proves it")) };
     for (name, expected) in [("index.json", &own.index), ("manifest.json", &own.manifest)] {
         let path = store.template_dir(digest).join(name);
-        let found = fs::read(&path).map_err(|e| store.unreadable(&path, e))?;
+        let found = read_file(&path).map_err(|e| unreadable(&path, e))?;
         if found != expected.as_bytes() {
             return Err(Error::damaged(format!("'{name}' is not as it was when it was verified")));
         }

@@ -48,7 +48,7 @@ pub(super) fn discard(
             }
         }
     }
-    remove_names(store, &gone)?;
+    remove_names(store, &gone, &aside)?;
     for digest in &gone {
         aside.take(&store.template_dir(digest))?;
     }
@@ -83,7 +83,7 @@ pub(super) fn discard(
 }
 
 /// Removes the names of templates that go.
-fn remove_names(store: &Store, gone: &[Digest]) -> Result<()> {
+fn remove_names(store: &Store, gone: &[Digest], aside: &Aside) -> Result<()> {
     for name in list_dir(&store.refs())? {
         let dir = store.refs().join(&name);
         for version in list_dir(&dir)? {
@@ -91,7 +91,7 @@ fn remove_names(store: &Store, gone: &[Digest]) -> Result<()> {
             // one that is not readable means nothing
             let means = store.get_ref(&name, &version).ok().flatten();
             if means.is_none_or(|digest| gone.contains(&digest) || !store.is_recorded(&digest)) {
-                fs::remove_file(&path).doing("removing", &path)?;
+                aside.take(&path)?;
                 sync_dir(&dir)?;
             }
         }
