@@ -41,6 +41,14 @@ test-attacks: ## hostile bundles and packages, which must not get anywhere
 	@scripts/build
 	@scripts/run-tests attacks
 
+.PHONY: kills
+kills: ## all verbs killed at 500 and more moments, disks that fail, the power cut, many at once: an hour
+	@scripts/setup build test
+	@scripts/build
+	@scripts/as-root env ISAR_TEMPLATE_TEST_STEPS=100 ISAR_TEMPLATE_TEST_SECONDS=300 \
+		/usr/bin/python3 -B -m pytest -p no:cacheprovider -v -rsP --durations=10 \
+		tests/attacks/test_crashes.py tests/attacks/test_killed_verbs.py tests/attacks/test_power_cut.py tests/attacks/test_many_at_once.py
+
 .PHONY: fuzz
 fuzz: ## rubbish for everything that reads bundles, tars, signatures and lists: 10 minutes each
 	@scripts/setup build test
