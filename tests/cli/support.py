@@ -17,6 +17,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
 import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -532,6 +533,26 @@ def processes(needle):
                 if needle.encode() in file.read().replace(b"\0", b" "):
                     found.append(int(pid))
     return found
+
+
+@contextlib.contextmanager
+def command_lines():
+    """The command lines of all processes that are seen meanwhile."""
+    seen, end = set(), threading.Event()
+
+    def look():
+        while not end.wait(0.01):
+            for pid in filter(str.isdigit, os.listdir("/proc")):
+                with contextlib.suppress(OSError), open("/proc/%s/cmdline" % pid, "rb") as file:
+                    seen.add(file.read().replace(b"\0", b" ").decode(errors="replace"))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        end.set()
+        thread.join()
 
 
 def wait_for(condition, seconds=20):

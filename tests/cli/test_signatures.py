@@ -530,3 +530,18 @@ def test_an_unverified_bundle_cannot_write_on_the_terminal(helper, tmp, tiny_bun
     result = support.command(*helper.argv("inspect", tiny_bundle), check=False)
     assert result.returncode == UNTRUSTED
     assert "\x1b" not in result.stdout + result.stderr
+
+
+def test_a_private_key_goes_nowhere(tmp, helper, publisher):
+    """Its path alone is told to others; no line of it is in logs, command lines or the bundle."""
+    with open(publisher.key) as file:
+        secret = [line for line in file.read().splitlines() if not line.startswith("-----")]
+    root = support.make_tiny_root(os.path.join(tmp, "root"))
+    bundle = os.path.join(tmp, "bundle")
+    with support.command_lines() as seen:
+        result = helper("-vv", "pack", "--name", "n", "--version", "1", "--component", "rootfs=" + root, "--sign", publisher.key,
+                        "--output", bundle, env=dict(os.environ, RUST_LOG="trace"))
+    words = ["grep", "-rlF", *(word for line in secret for word in ("-e", line)), bundle]
+    assert support.command(*words, check=False).stdout == ""
+    for text in (result.stdout, result.stderr, *seen):
+        assert not any(line in text for line in secret)

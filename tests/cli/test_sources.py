@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+import archive as archives
 import support
 from support import NETWORK, REFUSED, UNTRUSTED, USAGE
 
@@ -39,6 +40,25 @@ def test_package_of_the_product_s_repository(server, vendor, archive, tmp):
     # it is for this run only
     found = support.command("grep", "-rlF", "-e", archive.url, out + "/etc", out + "/var/lib/apt", check=False).stdout
     assert found == "" and not os.path.exists(out + "/run/isar-template")
+
+
+def test_a_password_in_an_address_goes_nowhere(server, vendor, archive, tmp):
+    """Not into messages, logs of every level, a plan, the product, or the command line of any process."""
+    sources, keyring = vendor
+    server_name = archive.url[len("http://"):]
+    support.write(sources, "deb http://%s:%s@%s/vendor stable main\n" % (archives.USER, archives.PASSWORD, server_name))
+    archive.faults["InRelease"] = archive.faults[".deb"] = "login"
+    words = ["server", "--sources", sources, "--keyring", keyring, "--add", "vended"]
+    out = tmp + "/out"
+    environment = dict(os.environ, RUST_LOG="trace")
+    with support.command_lines() as seen:
+        planned = server("--format", "json", "plan", *words, "--save", tmp + "/plan.json", env=environment)
+        result = server("-v", "install", *words, "--output", out, env=environment)
+    assert support.installed(out)["vended"] == "2.0"
+    for text in (planned.stdout, planned.stderr, result.stdout, result.stderr, open(tmp + "/plan.json").read(), *seen):
+        assert archives.PASSWORD not in text
+    assert any("apt-get" in text for text in seen)
+    assert support.command("grep", "-rlF", "-e", archives.PASSWORD, out + "/etc", out + "/var", out + "/run", check=False).stdout == ""
 
 
 def test_keys_are_for_the_sources_that_they_came_with(server, vendor, archive, tmp):

@@ -7,8 +7,8 @@
 //! the sandbox that fetches and by no other: not by package scripts, and nothing of it stays in the product.
 
 use std::fs;
-use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -112,9 +112,13 @@ impl Transaction<'_> {
         let dir = self.access_dir();
         let write = |name: &str, content: &[u8], mode: u32| {
             let path = dir.join(name);
-            fs::write(&path, content)
-                .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(mode)))
-                .map_err(|e| ChrootError::io("writing", &path, e))
+            // never open to others, not even for a moment
+            let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&path);
+            file.and_then(|mut file| {
+                file.set_permissions(fs::Permissions::from_mode(mode))?;
+                file.write_all(content)
+            })
+            .map_err(|e| ChrootError::io("writing", &path, e))
         };
         fs::create_dir_all(&dir)
             .and_then(|()| fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)))

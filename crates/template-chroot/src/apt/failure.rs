@@ -303,7 +303,7 @@ fn minute(time: Timestamp) -> String {
 }
 
 /// Addresses without user and password.
-pub(super) fn without_credentials(text: &str) -> String {
+pub(crate) fn without_credentials(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {

@@ -32,6 +32,8 @@ mod table;
 mod transaction;
 mod wanted;
 
+pub(crate) use failure::without_credentials;
+
 pub use apply::{Report, Times};
 pub use plan::{Action, AskedBy, Base, Kept, Mark, Operation, Origin, Plan};
 pub use request::{Add, SelfBuilt, TransactionRequest, UpdateMode};

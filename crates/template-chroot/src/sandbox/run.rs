@@ -16,6 +16,7 @@ use super::listen::{Ended, Pipe, attend};
 use super::relay::{self, Feed};
 use super::spec::{Message, STATUS_FD, Spec};
 use super::{ENTRY, Exit, Sandbox, handoff};
+use crate::apt::without_credentials;
 use crate::error::{ChrootError, Result};
 use crate::watch;
 
@@ -155,7 +156,7 @@ impl Sandbox {
         let listened = attend(&mut pipes, feed.as_mut(), &disk, &guard, &mut |channel, line| match channel {
             None => messages.extend(serde_json::from_str(line)),
             Some(channel) => {
-                log::trace!(target: "sandbox", "{line:?}");
+                log::trace!(target: "sandbox", "{:?}", without_credentials(line));
                 sink(channel, line);
             }
         });
