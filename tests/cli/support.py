@@ -514,6 +514,60 @@ def as_nobody(*argv, tmp):
     return command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *argv, check=False, env=environment)
 
 
+class OrdinaryUser(Helper):
+    """The helper run by an ordinary user with sub-ids. The user is none of the machine's: the files that say so are mounted in
+    a mount namespace of each run. Changes to `files` hold from then on."""
+
+    UID, GID, SUB_IDS = 61234, 61235, 1700000000
+
+    # the last words are setpriv's options, and the command
+    RUN = """
+        set -e
+        folder=$1
+        shift
+        for name in passwd subuid subgid; do mount --bind "$folder/$name" "/etc/$name"; done
+        %s
+        exec setpriv --reuid=%d --regid=%d --clear-groups "$@"
+    """
+
+    def __init__(self, folder, program=HELPER):
+        self.folder = str(folder)
+        self.home = os.path.join(self.folder, "home")
+        super().__init__(os.path.join(self.home, ".local/share/isar-template"))
+        self.program = program
+        # done as root, before the user is
+        self.before = ""
+        self.options = []
+        os.makedirs(self.home)
+        os.chown(self.home, self.UID, self.GID)
+        with open("/etc/passwd") as file:
+            self.set("passwd", file.read() + "ordinary:x:%d:%d::%s:/bin/sh\n" % (self.UID, self.GID, self.home))
+        for name in ("subuid", "subgid"):
+            self.set(name, "ordinary:%d:65536\n" % self.SUB_IDS)
+
+    @staticmethod
+    def missing():
+        """Why there is no such user on this machine."""
+        for program in ("newuidmap", "newgidmap"):
+            if not shutil.which(program):
+                return program + " is not installed"
+        made = command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "unshare", "--user", "true", check=False)
+        return "ordinary users get no user namespaces here: " + made.stderr if made.returncode else None
+
+    def set(self, name, text):
+        write(os.path.join(self.folder, name), text)
+
+    def run_by(self, *words):
+        """How the user runs something."""
+        run = self.RUN % (self.before, self.UID, self.GID)
+        environment = ["env", "HOME=" + self.home]
+        return ["unshare", "-m", "sh", "-c", run, "sh", self.folder, *self.options, *environment, *map(os.fspath, words)]
+
+    def argv(self, *words):
+        # by its default, the store is in the user's home
+        return self.run_by(self.program, *words)
+
+
 # -- the machine --------------------------------------------------------------------------------------------
 
 

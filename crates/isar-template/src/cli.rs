@@ -24,6 +24,10 @@ Exit codes:
     8  network or repository failure: a retry may help
   130  interrupted
 
+Without root:
+  Verbs that need root do without where the user has sub-ids (/etc/subuid, /etc/subgid, package uidmap), in a user
+  namespace and with a store of the user's own.
+
 Environment:
   ISAR_TEMPLATE_STORE  the store, unless --store is given
   RUST_LOG             log filter, like debug or template_chroot=trace
@@ -71,7 +75,7 @@ impl Global {
         if let Some(store) = std::env::var_os("ISAR_TEMPLATE_STORE").filter(|store| !store.is_empty()) {
             return store.into();
         }
-        if nix::unistd::geteuid().is_root() {
+        if nix::unistd::geteuid().is_root() && !template_chroot::userns::entered() {
             return "/var/lib/isar-template".into();
         }
         let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
@@ -119,6 +123,20 @@ pub enum Verb {
     Exec(verbs::exec::ExecOpts),
     Diff(verbs::diff::DiffOpts),
     Qa(verbs::qa::QaOpts),
+}
+
+impl Cli {
+    /// Whether it handles files of all owners, so that an ordinary user needs a user namespace.
+    pub fn handles_owners(&self) -> bool {
+        match &self.verb {
+            Verb::Import(_) | Verb::Gc(_) | Verb::Fsck(_) => true,
+            Verb::Plan(_) | Verb::Install(_) | Verb::Exec(_) | Verb::Qa(_) => true,
+            Verb::Checkout(opts) => !opts.no_store,
+            // what is in the trees of his own store
+            Verb::Diff(opts) => opts.names_stored() && template_store::is_of_a_user(&self.global.store()),
+            Verb::Pack(_) | Verb::Sign(_) | Verb::Verify(_) | Verb::Inspect(_) | Verb::List(_) => false,
+        }
+    }
 }
 
 impl Verb {

@@ -26,6 +26,12 @@ fn main() -> ExitCode {
         Err(error) => return output::usage_error(&error),
     };
     output::init_log(&cli.global);
+    // first, as only a process with a single thread can
+    if cli.handles_owners()
+        && let Err(error) = template_chroot::userns::enter(cli.verb.name())
+    {
+        return output::failure(&cli, &error.into());
+    }
     // an interrupt ends sandboxes and long work in order, so that nothing is left behind
     let deferred = template_chroot::watch::defer();
     let result =

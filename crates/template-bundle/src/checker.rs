@@ -6,6 +6,7 @@
 //! directory that came before, no path occurs twice, and hard links point to earlier files.
 
 use crate::bytes::Bytes;
+use crate::device;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::limits::{MAX_KEPT, MAX_NAME, MAX_PATH, MAX_XATTRS};
@@ -177,6 +178,12 @@ fn check_xattrs(xattrs: &[(Bytes, Bytes)]) -> Result<()> {
             "has the attribute '{name}', in which overlayfs keeps its own state"
         )));
     }
+    if xattrs.iter().any(|(name, _)| name.0 == device::ATTRIBUTE.as_bytes()) {
+        return Err(Error::damaged(format!(
+            "has the attribute '{}', which is for devices in stores of ordinary users",
+            device::ATTRIBUTE
+        )));
+    }
     if total > MAX_XATTRS {
         return Err(Error::damaged(format!("has more than {MAX_XATTRS} bytes of extended attributes")));
     }
@@ -260,6 +267,7 @@ pub(crate) mod tests {
             ("trailing slash", vec![dir(""), dir("a/")]),
             ("no owner", vec![dir(""), Entry { uid: u32::MAX, ..file("a") }]),
             ("overlayfs's attribute", vec![with(dir(""), "trusted.overlay.opaque", 1)]),
+            ("a device without root", vec![with(dir(""), device::ATTRIBUTE, 1)]),
             ("a user's attribute of a symlink", vec![dir(""), with(sym("a"), "user.x", 1)]),
         ];
         for (what, entries) in cases {

@@ -17,6 +17,7 @@ use nix::unistd::{Whence, lseek};
 
 use crate::bytes::Bytes;
 use crate::checker::OVERLAY_XATTRS;
+use crate::device;
 use crate::digest::Digest;
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::toc::{Entry, Node};
@@ -135,13 +136,19 @@ impl Scan {
             let node = Node::Hardlink { target: first.clone() };
             return Ok(with_metadata(full, node, meta, xattrs.clone()));
         }
-        let xattrs = read_xattrs(path)?;
+        let mut xattrs = read_xattrs(path)?;
+        let stands_for = match meta.is_file() {
+            true => device::take(&path.display().to_string(), &mut xattrs)?,
+            false => None,
+        };
         if linked {
             self.links.insert(inode, (full.clone(), xattrs.clone()));
         }
         let kind = meta.file_type();
         let (major, minor) = (nix::sys::stat::major(meta.rdev()), nix::sys::stat::minor(meta.rdev()));
-        let node = if kind.is_dir() {
+        let node = if let Some(device) = stands_for {
+            device
+        } else if kind.is_dir() {
             Node::Directory
         } else if kind.is_symlink() {
             Node::Symlink {

@@ -23,6 +23,8 @@ pub enum ChrootError {
     MissingPrivilege {
         /// What was tried.
         message: String,
+        /// What to do, if it is something else than to be root.
+        hint: Option<String>,
     },
     /// A program, of the host or of the tree, is not there or cannot run here.
     #[error("{message}")]
@@ -139,7 +141,8 @@ impl ChrootError {
     /// What to do about it, where we know.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::MissingPrivilege { .. } => Some(
+            Self::MissingPrivilege { hint: Some(hint), .. } => Some(hint.clone()),
+            Self::MissingPrivilege { hint: None, .. } => Some(
                 "run it as root; inside a container, the container needs CAP_SYS_ADMIN (--privileged)"
                     .to_owned(),
             ),
@@ -165,6 +168,10 @@ impl ChrootError {
 
     pub(crate) fn io(doing: &str, path: impl AsRef<Path>, cause: impl Into<io::Error>) -> Self {
         Self::Io { doing: doing.to_owned(), path: path.as_ref().to_owned(), cause: cause.into() }
+    }
+
+    pub(crate) fn privilege(message: impl Into<String>) -> Self {
+        Self::MissingPrivilege { message: message.into(), hint: None }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {

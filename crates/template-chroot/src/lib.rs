@@ -22,6 +22,7 @@ pub mod overlay;
 pub mod qa;
 pub mod sandbox;
 pub mod system;
+pub mod userns;
 pub mod watch;
 
 /// Parsers of what trees and archives hold, for `fuzz`.

@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
+    fsmount, fsopen,
 };
+use template_bundle::ids;
 
 use crate::error::{ChrootError, Result};
 use crate::sandbox::Root;
@@ -55,8 +57,14 @@ impl Merged {
             fsconfig_set_string(&context, "workdir", short_name(work)).map_err(failed)?;
         }
         // as in the sandbox: one upper directory must not see different features
-        for feature in ["redirect_dir", "metacopy", "index"] {
+        for feature in ["metacopy", "index"] {
             fsconfig_set_string(&context, feature, "off").map_err(failed)?;
+        }
+        if ids::map().is_some() {
+            fsconfig_set_string(&context, "redirect_dir", "nofollow").map_err(failed)?;
+            fsconfig_set_flag(&context, "userxattr").map_err(failed)?;
+        } else {
+            fsconfig_set_string(&context, "redirect_dir", "off").map_err(failed)?;
         }
         fsconfig_create(&context).map_err(failed)?;
         let flags = MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID;

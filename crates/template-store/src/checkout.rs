@@ -16,7 +16,7 @@ use template_bundle::manifest::Component;
 use template_bundle::pack::Progress;
 use template_bundle::toc::{Entry, Node};
 use template_bundle::writer::parent_of;
-use template_bundle::{Error, Result};
+use template_bundle::{Error, Result, device, ids};
 
 use crate::files;
 use crate::node;
@@ -44,7 +44,22 @@ pub fn materialize(
     target: &Path,
     progress: &dyn Progress,
 ) -> Result<()> {
-    at_target(target, |root| copy_tree(what, entries, root, progress))
+    at_target(target, |root| copy_tree(what, entries, root, progress))?;
+    tell_limits(entries, target);
+    Ok(())
+}
+
+/// Says what a tree lacks that was made in a user namespace.
+pub(crate) fn tell_limits<T>(entries: &[(Entry, T)], target: &Path) {
+    let Some(map) = ids::map() else { return };
+    let devices = entries.iter().filter(|(entry, _)| device::describe(&entry.node).is_some()).count();
+    let outside = map.uids.iter().find(|range| range.inside == 1).map_or(0, |range| range.outside);
+    log::warn!(
+        "'{}' was made without root: its owners are your sub-ids (user 1 is {outside} outside, and so on), and {devices} \
+         devices are empty files with an attribute '{}'",
+        target.display(),
+        device::ATTRIBUTE
+    );
 }
 
 /// The same, into an empty directory.

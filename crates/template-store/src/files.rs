@@ -9,11 +9,17 @@ use std::path::Path;
 
 use nix::libc;
 use template_bundle::error::IoContext;
-use template_bundle::{Error, Kind, Result};
+use template_bundle::{Error, Kind, Result, ids};
 
 /// Makes a directory and those above it, for others to enter and not to write to, whatever the umask.
 pub(crate) fn make_dirs(path: &Path) -> Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o755).create(path).doing("creating", path)
+}
+
+/// The same for the top of a store. That of an ordinary user is his alone.
+pub(crate) fn make_top(path: &Path) -> Result<()> {
+    let mode = if ids::map().is_some() { 0o700 } else { 0o755 };
+    fs::DirBuilder::new().recursive(true).mode(mode).create(path).doing("creating", path)
 }
 
 /// Makes a directory that only root enters, if it is not there.

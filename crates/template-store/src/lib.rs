@@ -54,4 +54,4 @@ pub use node::copy_metadata;
 pub use results::{Kept, UNUSED_DAYS, set_result_aside};
 pub use scratch::Scratch;
 pub use share::checkout_shared;
-pub use store::{Store, require_root};
+pub use store::{Store, is_of_a_user, require_root};

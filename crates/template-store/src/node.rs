@@ -17,7 +17,7 @@ use nix::sys::stat::{Mode, SFlag, UtimensatFlags, makedev, mknod, utimensat};
 use nix::sys::time::TimeSpec;
 use template_bundle::error::IoContext;
 use template_bundle::toc::{Entry, Node};
-use template_bundle::{Error, Result};
+use template_bundle::{Error, Kind, Result, device, ids};
 
 /// Where an entry goes.
 pub fn path(root: &Path, entry: &Entry) -> PathBuf {
@@ -35,22 +35,38 @@ pub fn make_dir(path: &Path) -> Result<()> {
 /// Creates what is neither directory, file nor hard link, with its metadata.
 pub fn make_special(root: &Path, entry: &Entry) -> Result<()> {
     let path = path(root, entry);
-    let device = |kind, major, minor| mknod(&path, kind, Mode::S_IRUSR, makedev(major, minor));
+    let device = |kind, major, minor| match ids::map() {
+        None => mknod(&path, kind, Mode::S_IRUSR, makedev(major, minor)).doing("creating device", &path),
+        Some(_) => make_stand_in(&path, &entry.node),
+    };
     match &entry.node {
         Node::Symlink { target } => {
             std::os::unix::fs::symlink(OsStr::from_bytes(&target.0), &path)
                 .doing("creating symlink", &path)?;
         }
-        Node::CharDevice { major, minor } => {
-            device(SFlag::S_IFCHR, *major, *minor).doing("creating device", &path)?
-        }
-        Node::BlockDevice { major, minor } => {
-            device(SFlag::S_IFBLK, *major, *minor).doing("creating device", &path)?
-        }
+        Node::CharDevice { major, minor } => device(SFlag::S_IFCHR, *major, *minor)?,
+        Node::BlockDevice { major, minor } => device(SFlag::S_IFBLK, *major, *minor)?,
         Node::Fifo => nix::unistd::mkfifo(&path, Mode::S_IRUSR).doing("creating pipe", &path)?,
         Node::Directory | Node::File { .. } | Node::Hardlink { .. } => return Ok(()),
     }
     set_metadata(&path, entry)
+}
+
+/// Creates a file that stands for a device.
+fn make_stand_in(path: &Path, node: &Node) -> Result<()> {
+    make_file(path)?;
+    let value = device::describe(node).unwrap_or_default();
+    match xattr::set(path, device::ATTRIBUTE, value.as_bytes()) {
+        Err(e) if e.raw_os_error() == Some(nix::libc::EOPNOTSUPP) => Err(Error::new(
+            Kind::Privilege,
+            format!(
+                "'{}' is a device, and its file system has no attributes to keep that in",
+                path.display()
+            ),
+        )
+        .hint("take a directory on another file system, or run it with sudo")),
+        other => other.doing("setting an attribute of", path),
+    }
 }
 
 /// Takes away what a new directory has inherited, so that nothing made in it inherits it: access control lists of the
@@ -85,6 +101,9 @@ pub fn looks_like(path: &Path, entry: &Entry) -> Result<bool> {
 
 /// Sets owner, attributes, mode and time, in the order in which they do not undo each other.
 pub fn set_metadata(path: &Path, entry: &Entry) -> Result<()> {
+    if let Some(map) = ids::map() {
+        map.check(entry.path.display(), entry.uid, entry.gid)?;
+    }
     std::os::unix::fs::lchown(path, Some(entry.uid), Some(entry.gid)).doing("setting the owner of", path)?;
     for (name, value) in &entry.xattrs {
         match xattr::set(path, OsStr::from_bytes(&name.0), &value.0) {
@@ -92,6 +111,13 @@ pub fn set_metadata(path: &Path, entry: &Entry) -> Result<()> {
             Err(e) if e.raw_os_error() == Some(nix::libc::EINVAL) => {
                 let path = entry.path.display();
                 return Err(Error::damaged(format!("'{path}' has an attribute {name:?} that is impossible")));
+            }
+            Err(e) if e.raw_os_error() == Some(nix::libc::EPERM) && ids::map().is_some() => {
+                return Err(Error::new(
+                    Kind::Privilege,
+                    format!("'{}' has an attribute {name:?} that only root can set", entry.path.display()),
+                )
+                .hint("run it with sudo"));
             }
             other => other.doing(&format!("setting attribute {name:?} of"), path)?,
         }

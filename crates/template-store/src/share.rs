@@ -19,7 +19,7 @@ use template_bundle::pack::Progress;
 use template_bundle::toc::Entry;
 use template_bundle::{Error, Result};
 
-use crate::checkout::{at_target, begin_tree, check_target, copy_tree, end_tree, files};
+use crate::checkout::{at_target, begin_tree, check_target, copy_tree, end_tree, files, tell_limits};
 use crate::files::{sync_dir, sync_filesystem};
 use crate::import::waiting;
 use crate::node;
@@ -60,6 +60,7 @@ pub fn checkout_shared(
         })?;
         end_tree(&entries, root)
     })?;
+    tell_limits(&entries, target);
     Ok((entries.len() as u64, shared))
 }
 

@@ -12,9 +12,9 @@ use nix::unistd::{AccessFlags, access};
 use template_bundle::error::IoContext;
 use template_bundle::manifest::{Component, Part, Tree};
 use template_bundle::toc::{Entry, Toc};
-use template_bundle::{Digest, Error, Kind, Result};
+use template_bundle::{Digest, Error, Kind, Result, ids};
 
-use crate::files::{list_dir, make_dirs, read_file, read_text, unreadable, write_file};
+use crate::files::{list_dir, make_top, read_file, read_text, unreadable, write_file};
 use crate::find::RECORD;
 use crate::lock::{Lock, Mode};
 use crate::scratch;
@@ -33,6 +33,9 @@ const DIRECTORIES: [(&str, u32); 7] = [
     ("tmp", 0o700),
 ];
 
+/// In the store of an ordinary user: which ids stand for those of its files.
+const IDS: &str = "ids";
+
 /// The lock between those who add to the store, which several may do at once, and the one who removes from it.
 const GATE: &str = "gate.lock";
 
@@ -44,7 +47,7 @@ pub struct Store {
     path: PathBuf,
 }
 
-/// The store holds other users' and setuid files: it is made and read by root alone.
+/// The store holds other users' and setuid files: it is made and read by root alone, if only by root of a user namespace.
 pub fn require_root(what: &str) -> Result<()> {
     if nix::unistd::geteuid().is_root() {
         return Ok(());
@@ -60,8 +63,10 @@ impl Store {
     /// Opens a store, making it if it is not there.
     pub fn create(path: &Path) -> Result<Store> {
         require_root("making or changing the store")?;
-        make_dirs(path)?;
-        if !path.join("format").exists() {
+        make_top(path)?;
+        if path.join("format").exists() {
+            check_ids(path)?;
+        } else {
             refuse_foreign(path)?;
         }
         for (name, mode) in DIRECTORIES {
@@ -76,6 +81,9 @@ impl Store {
         if !format.exists() {
             let store = Store { path: path.to_path_buf() };
             let _adding = store.lock_adding(&mut || Ok(()))?;
+            if let Some(map) = ids::map() {
+                write_file(&store.tmp(), &path.join(IDS), format!("{map}\n").as_bytes())?;
+            }
             write_file(&store.tmp(), &format, FORMAT.as_bytes())?;
         }
         Store::open(path)
@@ -85,7 +93,10 @@ impl Store {
     pub fn open(path: &Path) -> Result<Store> {
         let format = path.join("format");
         match read_text(&format) {
-            Ok(text) if text == FORMAT => Ok(Store { path: path.to_path_buf() }),
+            Ok(text) if text == FORMAT => {
+                check_ids(path)?;
+                Ok(Store { path: path.to_path_buf() })
+            }
             Ok(text) => Err(Error::new(
                 Kind::Unsupported,
                 format!(
@@ -285,9 +296,43 @@ fn check_dir(dir: &Path, mode: u32) -> Result<()> {
     .hint(format!("chown root '{0}' && chmod {mode:o} '{0}', if nobody has meddled with it", dir.display())))
 }
 
+/// Whether there is a store that an ordinary user has made.
+pub fn is_of_a_user(path: &Path) -> bool {
+    path.join(IDS).exists()
+}
+
+/// Files of root's store have owners that those of an ordinary user cannot have, and the other way round. Who is neither
+/// root nor in a user namespace reads documents only.
+fn check_ids(path: &Path) -> Result<()> {
+    let file = path.join(IDS);
+    let noted = match fs::read_to_string(&file) {
+        Ok(text) => Some(text.trim().to_owned()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(e) => return Err(Error::io("reading", file, e)),
+    };
+    let now = ids::map().map(ToString::to_string);
+    if noted == now || (now.is_none() && !nix::unistd::geteuid().is_root()) {
+        return Ok(());
+    }
+    let (what, hint) = match (noted, now) {
+        (None, _) => ("was made by root".to_owned(), "run it with sudo, or use a --store of your own"),
+        (_, None) => (
+            "was made without root, by an ordinary user".to_owned(),
+            "run it as that user, without sudo, or use another --store",
+        ),
+        (Some(then), Some(now)) => (
+            format!("was made with other ids than you have now ({then}; now {now})"),
+            "restore the lines of /etc/subuid and /etc/subgid, or use another --store and import again",
+        ),
+    };
+    Err(Error::new(Kind::Privilege, format!("store '{}' {what}", path.display())).hint(hint))
+}
+
 /// A directory with something else in it is not taken over.
 fn refuse_foreign(path: &Path) -> Result<()> {
-    let ours = |name: &String| name == "lost+found" || DIRECTORIES.iter().any(|(ours, _)| ours == name);
+    let ours = |name: &String| {
+        ["lost+found", IDS].contains(&name.as_str()) || DIRECTORIES.iter().any(|(ours, _)| ours == name)
+    };
     match list_dir(path)?.iter().find(|name| !ours(name)) {
         None => Ok(()),
         Some(name) => Err(Error::usage(format!(

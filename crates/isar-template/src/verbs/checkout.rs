@@ -17,7 +17,8 @@ use crate::{output, source};
 
 /// Make a writable tree of a component
 ///
-/// Writes real files at DIR, which must not exist or be empty; the store cannot be reached through them. Needs root.
+/// Writes real files at DIR, which must not exist or be empty; the store cannot be reached through them. Needs root, or
+/// sub-ids: owners are then those, and device nodes are empty files with an attribute, which is told on standard error.
 /// The root filesystem comes as a finished system; --raw gives the state that Isar goes on working with.
 ///
 /// With --share, files are hard links of one copy that the store keeps for all such checkouts, when DIR is on its file
@@ -45,7 +46,7 @@ pub struct CheckoutOpts {
     share: bool,
     /// Take it straight from the bundle
     #[arg(long)]
-    no_store: bool,
+    pub no_store: bool,
     #[command(flatten)]
     trust: Trust,
     /// NAME[:VERSION] or sha256:… of the store, or a bundle

@@ -17,7 +17,7 @@ use crate::source;
 /// Run a command in a throw-away instance of a component
 ///
 /// The instance lies over the pristine tree, copy on write, in namespaces of its own; what it writes vanishes with it,
-/// except in directories that --bind gives it to write to. Needs root. The exit code is that of the command, or
+/// except in directories that --bind gives it to write to. Needs root, or sub-ids. The exit code is that of the command, or
 /// 128 and the number of the signal that ended it.
 #[derive(Debug, Args)]
 #[command(after_help = "\

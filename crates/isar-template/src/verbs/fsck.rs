@@ -18,7 +18,7 @@ use crate::progress::Progress;
 ///
 /// Reads all of it: documents, trees, objects and results of install are compared with the digests that they had when they
 /// were verified or made. Changes nothing, unless --repair is given: that discards what is damaged, and templates
-/// that have something damaged in them; importing their bundles again makes what is missing. Needs root; others may read
+/// that have something damaged in them; importing their bundles again makes what is missing. Needs root, or sub-ids; others may read
 /// and import meanwhile, but gc waits. Exit code 3 when something is damaged still.
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -19,7 +19,7 @@ use crate::progress::Progress;
 /// Kept are templates that a name and version mean (of each name the newest N with --keep), those that a root keeps (see
 /// import --gc-root), and those that are in use at this moment. What they share with others stays as it is. Also removed
 /// are results of install that nobody has used for 30 days, or whose template is gone, and what processes have left
-/// that were killed. Needs root; waits until no import runs.
+/// that were killed. Needs root, or sub-ids; waits until no import runs.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:

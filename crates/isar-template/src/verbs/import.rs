@@ -17,7 +17,7 @@ use crate::{output, source};
 /// Verify a bundle and take it into the store
 ///
 /// Unpacks the components into the store, each file once. Nothing gets a name there before it is verified, and an
-/// import that is interrupted leaves nothing behind. Needs root, since owners, devices and capabilities are kept.
+/// import that is interrupted leaves nothing behind. Needs root, or sub-ids, since owners, devices and capabilities are kept.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:

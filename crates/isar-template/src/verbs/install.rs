@@ -31,7 +31,8 @@ use crate::{output, provenance};
 ///
 /// Plans, shows the plan, and does exactly that, or nothing. Package scripts run in namespaces of their own, without
 /// network. The result is a finished system at --output, which must not exist and is not there before it is
-/// complete; the template itself never changes. The result names the template in its os-release. Needs root.
+/// complete; the template itself never changes. The result names the template in its os-release. Needs root, or sub-ids:
+/// a tar is then the same, while in a directory owners are sub-ids and device nodes are empty files with an attribute.
 ///
 /// With --plan, what a plan that was saved says is done, if it still is what would happen: the same template, the same
 /// package files and repositories, the same candidates. Else it is refused, and what differs is told.

@@ -18,7 +18,7 @@ use crate::progress::Progress;
 /// Show what installing and removing packages would do
 ///
 /// Resolves with the template's own apt, in a throw-away instance; changes nothing, neither the template nor the tree
-/// given with --root. Needs root. What policy refuses is listed with the way out, and gives exit code 4.
+/// given with --root. Needs root, or sub-ids. What policy refuses is listed with the way out, and gives exit code 4.
 ///
 /// With --save the plan goes to a file, together with the request; install --plan does exactly that, or fails.
 #[derive(Debug, Args)]

@@ -30,7 +30,7 @@ const ISAR_APT: &str = "isar-apt";
 ///
 /// Installs each package on the template, reinstalls, upgrades, removes and purges it and installs it again, in throw-away
 /// layers; nothing of the template or the host changes. Tells of scripts that fail or want the network, of files,
-/// accounts, services, alternatives and diversions that are left, and of what it does to other packages. Needs root.
+/// accounts, services, alternatives and diversions that are left, and of what it does to other packages. Needs root, or sub-ids.
 /// Exit code 7 when something is found that --fail-on counts and --allow does not allow.
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -18,8 +18,8 @@ use crate::error::{ChrootError, Result};
 use crate::sandbox::Root;
 use crate::system::Kind;
 
-/// Marks a directory that hides what lower layers have there.
-const OPAQUE: &str = "trusted.overlay.opaque";
+/// Mark a directory that hides what lower layers have there: as root, and in a user namespace.
+const OPAQUE: [&str; 2] = ["trusted.overlay.opaque", "user.overlay.opaque"];
 
 /// A stack of read-only layers, the uppermost first; the last is the template.
 #[derive(Debug, Clone)]
@@ -121,7 +121,9 @@ impl Layer {
 
 fn is_opaque(dir: &Path) -> bool {
     let mut value = [0u8; 8];
-    rustix::fs::lgetxattr(dir, OPAQUE, &mut value[..]).is_ok_and(|got| value[..got] == *b"y")
+    OPAQUE
+        .iter()
+        .any(|name| rustix::fs::lgetxattr(dir, *name, &mut value[..]).is_ok_and(|got| value[..got] == *b"y"))
 }
 
 /// What is different at a path.

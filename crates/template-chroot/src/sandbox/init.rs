@@ -66,10 +66,11 @@ fn set_up(spec: &Spec, placeholders: &mut Placeholders, socket: &UnixStream) -> 
     let nodes = dev::clone_nodes()?;
     let binds = mounts::clone_binds(&spec.binds)?;
     let resolver = spec.network.then(host_resolver);
+    let kernel = mounts::prepare_kernel(spec)?;
 
     umask(Mode::empty());
     mounts::enter_root(spec)?;
-    mounts::mount_system(spec, placeholders)?;
+    mounts::mount_system(spec, &kernel, placeholders)?;
     dev::mount_dev(&nodes, placeholders)?;
     mounts::mask_system()?;
     if spec.deny_services {
@@ -90,6 +91,10 @@ fn set_up(spec: &Spec, placeholders: &mut Placeholders, socket: &UnixStream) -> 
     limits::first_to_be_killed()?;
     std::env::set_current_dir(&spec.cwd).step("entering", &spec.cwd)?;
 
+    if spec.user_namespace {
+        // those of the caller, which are no ids in here; root has none
+        nix::unistd::setgroups(&[]).step("leaving groups", "")?;
+    }
     // a command inside may look at /proc/1, which must not lead to our open files
     nix::sys::prctl::set_dumpable(false).step("closing /proc/1", "")?;
     super::caps::reduce().map_err(|e| io::Error::other(e.to_string())).step("dropping capabilities", "")?;

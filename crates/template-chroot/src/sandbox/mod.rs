@@ -37,6 +37,7 @@ pub(crate) use services::NOTHING_STARTED;
 use self::mounts::StepError;
 use self::spec::Message;
 use crate::error::{ChrootError, Result};
+use crate::userns;
 
 /// The first argument of the inner processes.
 pub(crate) const ENTRY: &str = "__template-sandbox";
@@ -57,18 +58,19 @@ const PROXY_VARIABLES: [&str; 8] = [
 ];
 
 /// Must be called first thing in `main`: takes over, and does not return, when this process is to be one of the inner
-/// processes of a sandbox.
+/// processes of a sandbox, or to map the ids of a user namespace.
 pub fn sandbox_entry() {
     let mut args = std::env::args_os().skip(1);
     inherited::default_child_signal();
     if args.next().is_none_or(|first| first != ENTRY) {
         return;
     }
-    let inner = args.next().is_some_and(|stage| stage == "init");
+    let stage = args.next().unwrap_or_default();
     let result =
-        inherited::keep_to_ourselves().and_then(|()| handoff::take_socket()).and_then(|socket| match inner {
-            true => init::run(socket),
-            false => outer::run(socket),
+        inherited::keep_to_ourselves().and_then(|()| handoff::take_socket()).and_then(|socket| match stage {
+            stage if stage == "init" => init::run(socket),
+            stage if stage == userns::STAGE => userns::map_ids(socket),
+            _ => outer::run(socket),
         });
     // everything that a user can cause is reported another way
     std::process::exit(match result {
@@ -244,9 +246,7 @@ impl Sandbox {
 
     fn check(&self) -> Result<()> {
         if !nix::unistd::geteuid().is_root() {
-            return Err(ChrootError::MissingPrivilege {
-                message: "making a sandbox: only root may do this".to_owned(),
-            });
+            return Err(ChrootError::privilege("making a sandbox: only root may do this"));
         }
         self.binds.iter().try_for_each(Bind::check)
     }

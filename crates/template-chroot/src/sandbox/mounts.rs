@@ -15,7 +15,10 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen,
+};
 
 use super::placeholders::Placeholders;
 use super::spec::{Bind, OWN_DIR, Root, Spec};
@@ -54,7 +57,7 @@ impl<T, E: Into<io::Error>> InStep<T> for Result<T, E> {
     }
 }
 
-/// A detached clone of a mount of the host.
+/// A detached mount: a clone of one of the host's, or a new one.
 pub(super) struct Clone {
     fd: OwnedFd,
     directory: bool,
@@ -67,6 +70,17 @@ impl Clone {
         flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
         let fd = rustix::mount::open_tree(CWD, source, flags).step("binding", source)?;
         Ok(Self { fd, directory: metadata.is_dir() })
+    }
+
+    /// A file system of the kernel.
+    fn fresh(kind: &str, flags: MountAttrFlags) -> io::Result<Self> {
+        let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+        // what stands in lists of mounts
+        fsconfig_set_string(&context, "source", kind)?;
+        fsconfig_create(&context)?;
+        let flags = flags | MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+        let fd = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags | MountAttrFlags::MOUNT_ATTR_NOEXEC)?;
+        Ok(Self { fd, directory: true })
     }
 
     pub(super) fn attach(&self, target: &Path) -> Step<()> {
@@ -108,7 +122,12 @@ pub(super) fn enter_root(spec: &Spec) -> Step<()> {
             let scaffold = Path::new(STAGE).join("scaffold");
             build_scaffold(&scaffold, spec)?;
             let attempt = |unsynced| -> io::Result<()> {
-                let options = overlay_options(lowers, &scaffold, upper, work, unsynced)?;
+                let mut options = overlay_options(lowers, &scaffold, upper, work)?;
+                options.push_str(if spec.user_namespace { IN_USER_NAMESPACE } else { AS_ROOT });
+                options.push_str(if unsynced { ",volatile" } else { "" });
+                if options.len() > OPTIONS_LIMIT {
+                    return Err(io::Error::other("the paths of the layers are too long together"));
+                }
                 let options = Some(options.as_str());
                 Ok(mount(Some("overlay"), &new_root, Some("overlay"), MsFlags::MS_NODEV, options)?)
             };
@@ -162,15 +181,15 @@ fn build_scaffold(scaffold: &Path, spec: &Spec) -> Step<()> {
     Ok(())
 }
 
-fn overlay_options(
-    lowers: &[PathBuf],
-    scaffold: &Path,
-    upper: &Path,
-    work: &Path,
-    unsynced: bool,
-) -> io::Result<String> {
-    /// What mount(2) takes.
-    const LIMIT: usize = 4095;
+/// What mount(2) takes.
+const OPTIONS_LIMIT: usize = 4095;
+
+const AS_ROOT: &str = ",redirect_dir=off";
+
+/// Overlayfs keeps its state in attributes that are not root's alone, and refuses even a redirect_dir=off beside it.
+const IN_USER_NAMESPACE: &str = ",redirect_dir=nofollow,userxattr";
+
+fn overlay_options(lowers: &[PathBuf], scaffold: &Path, upper: &Path, work: &Path) -> io::Result<String> {
     let escape = |path: &Path, special: &[char]| -> io::Result<String> {
         let text = path.to_str().ok_or_else(|| io::Error::other("the path is not UTF-8"))?;
         let mut out = String::with_capacity(text.len());
@@ -187,23 +206,38 @@ fn overlay_options(
         layers.push(escape(lower, &['\\', ',', ':'])?);
     }
     layers.push(escape(scaffold, &[])?);
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={},redirect_dir=off,metacopy=off,index=off{}",
+    Ok(format!(
+        "lowerdir={},upperdir={},workdir={},metacopy=off,index=off",
         layers.join(":"),
         escape(upper, &['\\', ','])?,
         escape(work, &['\\', ','])?,
-        if unsynced { ",volatile" } else { "" }
-    );
-    if options.len() > LIMIT {
-        return Err(io::Error::other("the paths of the layers are too long together"));
-    }
-    Ok(options)
+    ))
+}
+
+/// What a sandbox sees of the kernel.
+pub(super) struct Kernel {
+    proc: Clone,
+    sys: Option<Clone>,
+}
+
+/// The step that a container with a masked /proc does not let happen.
+pub(super) const MAKING_PROC: &str = "making a view of its processes";
+
+/// Makes these file systems. In a user namespace they can only be had while the host's are still there.
+pub(super) fn prepare_kernel(spec: &Spec) -> Step<Kernel> {
+    let proc = Clone::fresh("proc", MountAttrFlags::empty()).step(MAKING_PROC, "proc")?;
+    let sys = match Clone::fresh("sysfs", MountAttrFlags::MOUNT_ATTR_RDONLY) {
+        // not for a user namespace without a network of its own, nor where a container has masked parts of it
+        Err(e) if spec.user_namespace && e.kind() == io::ErrorKind::PermissionDenied => None,
+        other => Some(other.step("making", "sysfs")?),
+    };
+    Ok(Kernel { proc, sys })
 }
 
 /// /proc, /sys, /run and /tmp. /dev is in its own module.
-pub(super) fn mount_system(spec: &Spec, placeholders: &mut Placeholders) -> Step<()> {
+pub(super) fn mount_system(spec: &Spec, kernel: &Kernel, placeholders: &mut Placeholders) -> Step<()> {
     let proc = placeholders.ensure(Path::new("/proc"), true)?;
-    mount(Some("proc"), &proc, Some("proc"), INERT, None::<&str>).step("mounting proc on", &proc)?;
+    kernel.proc.attach(&proc)?;
     super::limits::few_processes()?;
     for path in ["/proc/bus", "/proc/driver", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/tty"] {
         freeze(Path::new(path))?;
@@ -212,8 +246,10 @@ pub(super) fn mount_system(spec: &Spec, placeholders: &mut Placeholders) -> Step
         freeze(Path::new(path))?;
     }
     let sys = placeholders.ensure(Path::new("/sys"), true)?;
-    mount(Some("sysfs"), &sys, Some("sysfs"), INERT | MsFlags::MS_RDONLY, None::<&str>)
-        .step("mounting sysfs on", &sys)?;
+    match &kernel.sys {
+        Some(kernel) => kernel.attach(&sys)?,
+        None => tmpfs(&sys, INERT | MsFlags::MS_RDONLY, "mode=555,size=0")?,
+    }
 
     // on a device these are a tmpfs too: what package scripts leave there is nobody's
     let run = placeholders.ensure(Path::new("/run"), true)?;
@@ -387,7 +423,6 @@ mod tests {
             Path::new("/s"),
             Path::new("/u:1"),
             Path::new("/w"),
-            false,
         )
         .unwrap();
         assert!(options.starts_with("lowerdir=/a\\:b:/c\\,d:/s,upperdir=/u:1,workdir=/w,"), "{options}");

@@ -60,8 +60,13 @@ fn start(spec: &Spec, report: &Reporter, fds: &[std::os::fd::BorrowedFd<'_>]) ->
     }
     // pivot_root moves a process along only when it is in the root
     std::env::set_current_dir("/").step("entering", "/")?;
-    // the mount that we were started from is not in the namespace that we are about to make
-    let program = mounts::Clone::take(Path::new("/proc/self/exe"), false)?;
+    let own = Path::new("/proc/self/exe");
+    // the mount that we were started from is not in the namespace that we are about to make; and not in that of a user
+    // namespace either
+    let program = match spec.user_namespace {
+        true => None,
+        false => Some(mounts::Clone::take(own, false)?),
+    };
     let mut namespaces = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWIPC
@@ -74,10 +79,15 @@ fn start(spec: &Spec, report: &Reporter, fds: &[std::os::fd::BorrowedFd<'_>]) ->
     let stage = Path::new(STAGE);
     mounts::tmpfs(stage, mounts::PLAIN, "mode=700")?;
 
-    // process 1 is this program on a read-only mount: nothing inside can reach the host's file through /proc
+    // process 1 is this program on a read-only mount, or a copy: nothing inside can reach the host's file through /proc
     let helper = stage.join("helper");
-    mounts::write_file(&helper, b"", 0o500)?;
-    program.attach(&helper)?;
+    if let Some(program) = program {
+        mounts::write_file(&helper, b"", 0o500)?;
+        program.attach(&helper)?;
+    } else {
+        fs::copy(own, &helper).step("copying", own)?;
+        mounts::bind(&helper, &helper)?;
+    }
     mounts::remount(&helper, mounts::PLAIN | MsFlags::MS_RDONLY)?;
 
     let (ours, theirs) = UnixStream::pair().step("making a socket", "")?;

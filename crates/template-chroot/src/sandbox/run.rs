@@ -10,12 +10,13 @@ use std::process::{Command, Stdio};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use template_bundle::ids;
 
 use super::disk::Disk;
 use super::listen::{Ended, Pipe, attend};
 use super::relay::{self, Feed};
 use super::spec::{Message, STATUS_FD, Spec};
-use super::{ENTRY, Exit, Sandbox, handoff};
+use super::{ENTRY, Exit, Sandbox, handoff, mounts};
 use crate::apt::without_credentials;
 use crate::error::{ChrootError, Result};
 use crate::watch;
@@ -87,6 +88,7 @@ impl Sandbox {
         let on_terminal = self.inherit_stdin && io::stdin().is_terminal();
         let spec = Spec {
             parent: std::process::id() as i32,
+            user_namespace: ids::map().is_some(),
             root: absolute(&self.root)?,
             binds: self.own_binds.iter().chain(&self.binds).map(absolute_bind).collect::<Result<_>>()?,
             own_files: self.own_files.clone(),
@@ -209,6 +211,10 @@ fn copies(command: &mut Command) -> Result<Vec<Pipe<'static>>> {
     Ok(copies)
 }
 
+/// The kernel gives a user namespace no more of /proc than it sees already.
+const PROC_MASKED: &str = "parts of this container's /proc are masked, and so a sandbox cannot have its own: start the container with \
+    --security-opt unmask=ALL (podman) or systempaths=unconfined (docker), or run it as root of a privileged one";
+
 /// Makes a result or an error of what the inner processes have reported.
 fn conclude(messages: Vec<Message>, otherwise: &str) -> Result<Exit> {
     let mut result = None;
@@ -233,7 +239,10 @@ fn conclude(messages: Vec<Message>, otherwise: &str) -> Result<Exit> {
                 .collect::<Vec<_>>()
                 .join(": ");
             Err(match errno.map(nix::errno::Errno::from_raw) {
-                Some(nix::errno::Errno::EPERM) => ChrootError::MissingPrivilege { message },
+                Some(nix::errno::Errno::EPERM) if step == mounts::MAKING_PROC => {
+                    ChrootError::MissingPrivilege { message, hint: Some(PROC_MASKED.to_owned()) }
+                }
+                Some(nix::errno::Errno::EPERM) => ChrootError::privilege(message),
                 Some(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR) => ChrootError::usage(message),
                 _ => ChrootError::Internal(message),
             })

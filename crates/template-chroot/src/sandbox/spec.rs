@@ -112,6 +112,8 @@ pub(crate) struct OwnFile {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Spec {
     pub parent: i32,
+    /// Root is one of a user namespace.
+    pub user_namespace: bool,
     pub root: Root,
     pub binds: Vec<Bind>,
     pub own_files: Vec<OwnFile>,

@@ -16,7 +16,7 @@ use template_bundle::diff::{Options, Rules, Section, Side, compare};
 use template_bundle::manifest::ROOTFS;
 
 use crate::cli::Cli;
-use crate::{html, output};
+use crate::{html, output, source};
 use load::About;
 
 /// Show in what two systems differ
@@ -103,6 +103,13 @@ impl DiffOpts {
     fn sections(&self) -> Vec<Section> {
         let wanted: Vec<Section> = self.only.iter().map(|only| only.section()).collect();
         Section::ALL.into_iter().filter(|s| wanted.is_empty() || wanted.contains(s)).collect()
+    }
+}
+
+impl DiffOpts {
+    /// Whether a side may be a template of the store.
+    pub fn names_stored(&self) -> bool {
+        [&self.left, &self.right].iter().any(|side| !source::is_bundle(side))
     }
 }
 
