@@ -32,9 +32,9 @@ MEANINGS = [
 SUMMARIES = ("piuparts run ends", "FAIL: Installation and purging test", "FAIL: Installation, upgrade and purging tests")
 
 
-def run(deb, base, repo, tmp, options):
+def run(deb, base, tmp, options):
     """One run: its seconds and what it printed."""
-    argv = ["piuparts", "--distribution", "stable", "--existing-chroot", base, "--keep-sources-list", "--bindmount", repo,
+    argv = ["piuparts", "--distribution", "stable", "--existing-chroot", base, "--keep-sources-list",
             "--tmpdir", tmp, "--no-upgrade-test", "--no-adequate", *options, deb]
     begin = time.monotonic()
     result = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -65,6 +65,61 @@ def test_what_a_dependency_does_is_not_the_packages_fault(shared, tmp):
     assert "library" in reports["app"]["findings"][0]["detail"]
 
 
+def results(helper):
+    folder = helper.store + "/results"
+    return {os.path.join(folder, name) for name in (os.listdir(folder) if os.path.isdir(folder) else [])}
+
+
+@pytest.fixture
+def needy(shared, tmp):
+    """What checks a package that looks for a mark in what it needs, which is in the store already; and where."""
+    library = support.make_deb(tmp, "library", files={"usr/lib/library": "x"}, scripts={"postinst": "useradd --system lib-user\n"})
+    app = support.make_deb(tmp, "app", Depends="library", scripts={"preinst": "if [ -e /mark ]; then echo marked; exit 1; fi\n"})
+    words = ["--repo", support.make_repository(tmp + "/repo", [library]), "platform", app]
+    before = results(shared)
+    reports, _ = check(shared, *words)
+    assert reports["app"]["findings"] == []
+    (kept,) = results(shared) - before
+    yield words, kept
+    if os.path.isdir(kept):
+        shutil.rmtree(kept)
+
+
+def test_what_is_needed_is_kept_for_the_next_run(shared, needy):
+    words, kept = needy
+    # neither said nor seen by a user, but for the time that it takes
+    support.write(kept + "/upper/mark", "")
+    reports, _ = check(shared, *words, code=DIFFERS)
+    assert ("install", "script-failed", None) in found(reports["app"])
+    # fsck finds that it was changed
+    assert [finding["path"] for finding in shared.json("fsck", code=support.UNTRUSTED)["findings"]] == [kept]
+    reports, _ = check(shared, "--no-reuse", *words)
+    assert reports["app"]["findings"] == []
+    shared("fsck", "--repair")
+    assert not os.path.exists(kept)
+    reports, _ = check(shared, *words)
+    assert reports["app"]["findings"] == [] and os.path.isdir(kept)
+
+
+def test_what_is_needed_is_made_again_when_its_packages_are_others(shared, needy):
+    words, kept = needy
+    status = kept + "/upper/var/lib/dpkg/status"
+    with open(status) as file:
+        text = file.read()
+    support.write(status, text.replace("Package: library\n", "Package: other\n"))
+    result = shared("qa", *words)
+    assert "is not what its record says" in result.stderr
+    assert shared.json("fsck")["findings"] == []
+
+
+def test_what_scripts_can_see_is_not_kept(shared, tmp):
+    app = support.make_deb(tmp, "app", Depends="library")
+    repository = support.make_repository(tmp + "/repo", [support.make_deb(tmp, "library")])
+    before = results(shared)
+    check(shared, "--repo", repository, "--bind", tmp + ":/seen:ro", "platform", app)
+    assert results(shared) == before
+
+
 def test_what_a_package_may_change_of_the_template(shared, tmp):
     newer = support.make_deb(tmp, "nano", "99", arch=support.architecture())
     repository = support.make_repository(tmp + "/repo", [newer])

@@ -18,6 +18,7 @@ use template_chroot::qa::{
 use template_store::{Store, Stored};
 
 use super::repositories::Repositories;
+use super::reuse::Shelf;
 use super::transaction::show_events;
 use crate::cli::{Cli, Trust};
 use crate::progress::Progress;
@@ -31,6 +32,7 @@ const ISAR_APT: &str = "isar-apt";
 /// Installs each package on the template, reinstalls, upgrades, removes and purges it and installs it again, in throw-away
 /// layers; nothing of the template or the host changes. Tells of scripts that fail or want the network, of files,
 /// accounts, services, alternatives and diversions that are left, and of what it does to other packages. Needs root, or sub-ids.
+/// What packages need is installed once, and kept in the store for the next run; gc removes what nobody uses.
 /// Exit code 7 when something is found that --fail-on counts and --allow does not allow.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -59,6 +61,9 @@ pub struct QaOpts {
     /// Seconds that one call of dpkg with its scripts may take
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86400))]
     timeout: u64,
+    /// Install what packages need anew, also when the store has it
+    #[arg(long)]
+    no_reuse: bool,
     /// End with this process
     #[arg(long, value_name = "PID")]
     die_with: Option<i32>,
@@ -130,7 +135,8 @@ pub fn run(cli: &Cli, opts: &QaOpts) -> Result<u8> {
         scratch: scratch.path().to_owned(),
     };
     let show = RefCell::new(show_events(cli, &progress));
-    let report = qa::check(&request, &|event| (*show.borrow_mut())(event))?;
+    let shelf = Shelf::new(&store, &stored, opts.no_reuse || !request.needs.binds.is_empty());
+    let report = qa::check(&request, &shelf, &|event| (*show.borrow_mut())(event))?;
     progress.finish();
     for entry in &report.unused_allowances {
         log::warn!("nothing needs this entry of the allow-list: {entry}");

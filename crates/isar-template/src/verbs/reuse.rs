@@ -6,11 +6,16 @@
 //! and who asks for it again gets it without dpkg being run. What comes after the transaction (finishing the system,
 //! the mark of its origin) is done anew each time, above the result.
 
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
 use anyhow::Result;
 use template_bundle::Digest;
 use template_bundle::error::IoContext;
 use template_chroot::Root;
 use template_chroot::apt::{Plan, Report, Transaction};
+use template_chroot::qa;
+use template_store::{Kept, Scratch, Store, Stored};
 
 use super::exec::overlay_in;
 use super::transaction::Instance;
@@ -22,16 +27,23 @@ const RESULT_VERSION: u32 = 1;
 pub fn key(instance: &Instance, plan: &Plan) -> Option<Digest> {
     // folders that package scripts can see
     let seen = !instance.request.binds.is_empty();
+    if seen || !matches!(instance.root, Root::Overlay { .. }) {
+        return None;
+    }
+    key_of("result", &instance.stored, plan)
+}
+
+fn key_of(kind: &str, stored: &Stored, plan: &Plan) -> Option<Digest> {
     let vague = plan.actions.iter().any(|a| a.new_version.is_some() && a.sha256.is_none());
-    if plan.nothing_to_do || seen || vague || !matches!(instance.root, Root::Overlay { .. }) {
+    if plan.nothing_to_do || vague {
         return None;
     }
     // scripts are told the time of a reproducible build
     let epoch = std::env::var("SOURCE_DATE_EPOCH").unwrap_or_default();
     let parts = [
-        format!("result {RESULT_VERSION}"),
+        format!("{kind} {RESULT_VERSION}"),
         format!("helper {}", env!("CARGO_PKG_VERSION")),
-        format!("template {}", instance.stored.record.digest),
+        format!("template {}", stored.record.digest),
         format!("plan {}", plan.digest),
         format!("epoch {epoch}"),
     ];
@@ -83,6 +95,76 @@ pub fn keep(instance: &mut Instance, report: &Report, key: &Digest) -> Result<()
     };
     instance.root = instance.above(upper)?;
     Ok(())
+}
+
+/// Keeps what `qa` has installed for packages that need it.
+pub struct Shelf<'a> {
+    store: &'a Store,
+    stored: &'a Stored,
+    off: bool,
+    held: RefCell<Vec<Kept>>,
+    /// Of what could not be kept.
+    aside: RefCell<Vec<Scratch>>,
+}
+
+impl<'a> Shelf<'a> {
+    /// One for a template; when it is off it keeps nothing.
+    pub fn new(store: &'a Store, stored: &'a Stored, off: bool) -> Self {
+        Self { store, stored, off, held: RefCell::default(), aside: RefCell::default() }
+    }
+
+    fn key(&self, plan: &Plan) -> Option<Digest> {
+        // other than a product, it lacks what packages recommend, and what has checked them
+        (!self.off).then(|| key_of("needs", self.stored, plan)).flatten()
+    }
+
+    fn try_keep(&self, key: &Digest, upper: &Path, report: &Report) -> Result<PathBuf> {
+        let scratch = self.store.scratch()?;
+        let aside = template_store::set_result_aside(&scratch, upper)?;
+        let details = serde_json::to_value(report)?;
+        match self.store.keep_result(key, &self.stored.record.digest, &scratch, details) {
+            Ok(kept) => {
+                let upper = kept.upper();
+                self.held.borrow_mut().push(kept);
+                Ok(upper)
+            }
+            Err(e) => {
+                log::warn!("what packages need is not kept for the next time: {e}");
+                self.aside.borrow_mut().push(scratch);
+                Ok(aside)
+            }
+        }
+    }
+}
+
+impl qa::Shelf for Shelf<'_> {
+    fn find(&self, plan: &Plan) -> Option<(PathBuf, Report)> {
+        let found = self.store.find_result(&self.key(plan)?).unwrap_or_else(|e| {
+            log::warn!("{e}");
+            None
+        })?;
+        let report = serde_json::from_value(found.details().clone()).ok()?;
+        let upper = found.upper();
+        self.held.borrow_mut().push(found);
+        Some((upper, report))
+    }
+
+    fn forget(&self, _plan: &Plan) {
+        log::warn!("a result in the store is not what its record says: it is removed, and made again");
+        let Some(kept) = self.held.borrow_mut().pop() else { return };
+        let forgotten = self.store.scratch().and_then(|scratch| self.store.forget_result(kept, &scratch));
+        if let Err(e) = forgotten {
+            log::warn!("{e}");
+        }
+    }
+
+    fn keep(&self, plan: &Plan, upper: &Path, report: &Report) -> PathBuf {
+        let Some(key) = self.key(plan) else { return upper.to_owned() };
+        self.try_keep(&key, upper, report).unwrap_or_else(|e| {
+            log::warn!("what packages need is not kept for the next time: {e:#}");
+            upper.to_owned()
+        })
+    }
 }
 
 impl Instance {

@@ -4,7 +4,7 @@
 //!
 //! apt is asked only when dpkg has said that something is missing, and remote package lists are fetched only, once for all
 //! packages, when it is not in local ones. What is needed is installed into a layer that all steps share, and all packages
-//! with the same needs.
+//! with the same needs; the next run as well, when the caller keeps it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,20 @@ use std::sync::Arc;
 
 use super::layers::{Layer, Stack};
 use crate::apt::debs::LocalDeb;
-use crate::apt::{Action, Add, Event, Operation, Plan, Transaction, TransactionRequest, UpdateMode};
+use crate::apt::{Action, Add, Event, Operation, Plan, Report, Transaction, TransactionRequest, UpdateMode};
 use crate::error::{ChrootError, Result};
+
+/// Where what packages need is kept for the next run.
+pub trait Shelf {
+    /// What came of that plan on the template: where it is, and what was reported.
+    fn find(&self, plan: &Plan) -> Option<(PathBuf, Report)>;
+
+    /// It is not what the report says.
+    fn forget(&self, plan: &Plan);
+
+    /// Takes what has come of a plan, and says where it is from then on.
+    fn keep(&self, plan: &Plan, upper: &Path, report: &Report) -> PathBuf;
+}
 
 /// Installs what packages need.
 pub(super) struct Resolver<'a> {
@@ -23,6 +35,7 @@ pub(super) struct Resolver<'a> {
     /// Remote lists may be fetched when something is not found.
     may_fetch: bool,
     sink: Option<&'a mut dyn FnMut(Event<'_>)>,
+    shelf: &'a dyn Shelf,
     transaction: Option<Transaction<'a>>,
     /// By what is in them.
     layers: BTreeMap<String, Needed>,
@@ -46,6 +59,7 @@ impl<'a> Resolver<'a> {
         scratch: &Path,
         mut request: TransactionRequest,
         sink: &'a mut dyn FnMut(Event<'_>),
+        shelf: &'a dyn Shelf,
     ) -> Self {
         // lists of the request's sources are fetched in any case, those of the template only when needed
         let may_fetch = request.update == UpdateMode::Auto && request.sources.is_empty();
@@ -58,6 +72,7 @@ impl<'a> Resolver<'a> {
             scratch: scratch.to_owned(),
             request,
             sink: Some(sink),
+            shelf,
             transaction: None,
             layers: BTreeMap::new(),
         }
@@ -102,24 +117,40 @@ impl<'a> Resolver<'a> {
         }
         let new = plan.actions.iter().filter(|a| a.operation == Operation::Install);
         let added = new.map(|a| a.package.clone()).collect();
-        if let Err(why) = possible(apply(transaction, plan, self.may_fetch))? {
-            return Ok(Err(why));
-        }
-        let needed = Needed { layer: Arc::new(layer), added };
+        let kept = match self.shelf.find(&plan) {
+            None => None,
+            Some((upper, report)) => {
+                let root = self.template.over(&upper).root(&layer);
+                let good = transaction.take_result(root, &plan, &report)?.is_some();
+                if !good {
+                    self.shelf.forget(&plan);
+                }
+                good.then_some(upper)
+            }
+        };
+        let upper = match kept {
+            Some(upper) => upper,
+            None => match possible(apply(transaction, plan, self.may_fetch))? {
+                Ok((plan, report)) => self.shelf.keep(&plan, layer.path(), &report),
+                Err(why) => return Ok(Err(why)),
+            },
+        };
+        let needed = Needed { layer: Arc::new(layer.moved_to(upper)), added };
         self.layers.insert(key, needed.clone());
         Ok(Ok(needed))
     }
 }
 
-fn apply(transaction: &mut Transaction<'_>, plan: Plan, may_fetch: bool) -> Result<()> {
+/// What was done, and what came of it.
+fn apply(transaction: &mut Transaction<'_>, plan: Plan, may_fetch: bool) -> Result<(Plan, Report)> {
     match transaction.apply(&plan) {
         Err(ChrootError::ListsOutdated { .. }) if may_fetch && transaction.refresh_remote()? => {
             let plan = transaction.plan()?;
-            transaction.apply(&plan)?;
+            let report = transaction.apply(&plan)?;
+            Ok((plan, report))
         }
-        other => drop(other?),
+        other => Ok((plan, other?)),
     }
-    Ok(())
 }
 
 /// What speaks against the package is a result, what speaks against the repositories an error.

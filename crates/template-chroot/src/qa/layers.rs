@@ -32,9 +32,12 @@ impl Stack {
 
     /// With another layer on top.
     pub fn on(&self, layer: &Layer) -> Self {
-        let mut layers = vec![layer.upper.clone()];
-        layers.extend(self.0.iter().cloned());
-        Self(layers)
+        self.over(&layer.upper)
+    }
+
+    /// With another directory on top.
+    pub fn over(&self, upper: &Path) -> Self {
+        Self([&[upper.to_owned()], &self.0[..]].concat())
     }
 
     /// With another layer right above those of `bottom`.
@@ -54,7 +57,7 @@ impl Stack {
     }
 }
 
-/// Takes what one step writes. Vanishes with this value.
+/// Takes what one step writes. Vanishes with this value, unless it was moved to where somebody keeps it.
 #[derive(Debug)]
 pub(super) struct Layer {
     upper: PathBuf,
@@ -77,6 +80,11 @@ impl Layer {
         };
         fs::set_permissions(&upper, mode).map_err(failed)?;
         Ok(Self { upper, work, _dir: dir })
+    }
+
+    /// The same layer, whose content somebody has moved, or which has none yet and stands for one that is kept.
+    pub fn moved_to(self, upper: PathBuf) -> Self {
+        Self { upper, ..self }
     }
 
     /// Where it is on this machine.

@@ -34,6 +34,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 pub use self::allow::AllowList;
+pub use self::depends::Shelf;
 pub use self::report::{
     Finding, Kind, Outcome, PackageReport, QaReport, Severity, Step, StepReport, Summary, TemplateId,
 };
@@ -67,7 +68,7 @@ pub struct QaRequest {
 }
 
 /// Checks packages. What is wrong with them is in the report; an error is what kept it from being made.
-pub fn check(request: &QaRequest, tell: &dyn Fn(Event<'_>)) -> Result<QaReport> {
+pub fn check(request: &QaRequest, shelf: &dyn Shelf, tell: &dyn Fn(Event<'_>)) -> Result<QaReport> {
     let mut transaction = TransactionRequest {
         no_recommends: true,
         unsafe_io: true,
@@ -102,7 +103,7 @@ pub fn check(request: &QaRequest, tell: &dyn Fn(Event<'_>)) -> Result<QaReport> 
     transaction.repos.insert(0, debs.clone());
     transaction.allow_upgrade.extend(packages.candidates.iter().map(|c| c.deb.name.clone()));
     let mut forward = |event: Event<'_>| tell(event);
-    let mut resolver = Resolver::new(&template, &request.scratch, transaction, &mut forward);
+    let mut resolver = Resolver::new(&template, &request.scratch, transaction, &mut forward, shelf);
     let mut reports = Vec::new();
     for candidate in &packages.candidates {
         tell(Event::Step(&format!("checking {} {}", candidate.deb.name, candidate.deb.version)));
