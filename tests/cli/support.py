@@ -481,6 +481,12 @@ def make_deb(folder, name, version="1.0", files=None, scripts=None, arch="all", 
     return deb
 
 
+def allow_upgrades(helper, template):
+    """Options for tests with packages of the archive, which may have got newer versions since the template was made."""
+    packages = helper.json("inspect", template)["manifest"]["packages"]
+    return [word for package in packages for word in ("--allow-upgrade", package["package"])]
+
+
 def make_repository(folder, debs):
     """A flat apt repository of some .debs."""
     folder = str(folder)
