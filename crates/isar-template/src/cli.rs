@@ -117,6 +117,8 @@ pub enum Verb {
     List(verbs::list::ListOpts),
     Gc(verbs::gc::GcOpts),
     Fsck(verbs::fsck::FsckOpts),
+    Push(verbs::push::PushOpts),
+    Pull(verbs::pull::PullOpts),
     Checkout(verbs::checkout::CheckoutOpts),
     Plan(verbs::plan::PlanOpts),
     Install(verbs::install::InstallOpts),
@@ -135,6 +137,7 @@ impl Cli {
             // what is in the trees of his own store
             Verb::Diff(opts) => opts.names_stored() && template_store::is_of_a_user(&self.global.store()),
             Verb::Pack(_) | Verb::Sign(_) | Verb::Verify(_) | Verb::Inspect(_) | Verb::List(_) => false,
+            Verb::Push(_) | Verb::Pull(_) => false,
         }
     }
 }
@@ -151,6 +154,8 @@ impl Verb {
             Verb::List(_) => "list",
             Verb::Gc(_) => "gc",
             Verb::Fsck(_) => "fsck",
+            Verb::Push(_) => "push",
+            Verb::Pull(_) => "pull",
             Verb::Checkout(_) => "checkout",
             Verb::Plan(_) => "plan",
             Verb::Install(_) => "install",
@@ -182,4 +187,14 @@ pub struct Trust {
     /// Time for which the validity of keys is checked, like 20261231 or 20261231235959Z [default: now]
     #[arg(long, value_name = "TIME")]
     pub verify_time: Option<String>,
+    #[command(flatten)]
+    pub registry: Registries,
+}
+
+/// How registries are spoken to.
+#[derive(Debug, Args)]
+pub struct Registries {
+    /// Speak HTTP without TLS with the registry of an oci:// reference: for tests, and for registries on this machine
+    #[arg(long)]
+    pub plain_http: bool,
 }

@@ -12,7 +12,8 @@ use template_bundle::ancestors::Evidence;
 use template_bundle::bundle::{Bundle, path_of};
 use template_bundle::signature::Policy;
 use template_bundle::{Digest, Error, signers};
-use template_store::{Imported, Store, Stored};
+use template_registry::{Reference, Registry, Traffic};
+use template_store::{Imported, Scratch, Store, Stored};
 
 use crate::cli::{Cli, Trust};
 use crate::progress::Progress;
@@ -27,7 +28,14 @@ pub fn is_bundle(argument: &str) -> bool {
 
 /// The path of a bundle; remote places are named as what they are.
 pub fn bundle_path(argument: &str) -> Result<std::path::PathBuf> {
-    if ["http://", "https://", "oci://", "ftp://"].iter().any(|scheme| argument.starts_with(scheme)) {
+    if Reference::is_one(argument) {
+        return Err(Error::usage(format!(
+            "'{argument}' is in a registry, and this verb reads bundles on disk"
+        ))
+        .hint("fetch it with pull, or take it into the store with import")
+        .into());
+    }
+    if ["http://", "https://", "ftp://"].iter().any(|scheme| argument.starts_with(scheme)) {
         return Err(Error::usage(format!(
             "'{argument}' is remote: only bundles on disk are supported so far"
         ))
@@ -72,7 +80,15 @@ impl Trust {
 
     /// Whether any of it was said.
     pub fn is_given(&self) -> bool {
-        let Trust { allowed_signers, identity, parent_identity, revocation, digest, verify_time } = self;
+        let Trust {
+            allowed_signers,
+            identity,
+            parent_identity,
+            revocation,
+            digest,
+            verify_time,
+            registry: _,
+        } = self;
         allowed_signers.is_some()
             || identity.is_some()
             || !parent_identity.is_empty()
@@ -144,9 +160,14 @@ pub fn import(
     trust: &Trust,
     gc_root: Option<&Path>,
     progress: &Progress,
-) -> Result<(Store, Imported)> {
-    let bundle = open_bundle(argument, trust)?;
-    let store = Store::create(&cli.global.store())?;
+) -> Result<(Store, Imported, Traffic)> {
+    let (store, bundle, traffic, _scratch) = match Reference::is_one(argument) {
+        true => fetch(cli, argument, trust, progress)?,
+        false => {
+            let bundle = open_bundle(argument, trust)?;
+            (Store::create(&cli.global.store())?, bundle, Traffic::default(), None)
+        }
+    };
     let now = template_bundle::pack::timestamp_now();
     let imported = template_store::import(&store, &bundle, &now, gc_root, progress)?;
     if let Some(old) = imported.replaced {
@@ -156,7 +177,29 @@ pub fn import(
             imported.stored.record.digest
         );
     }
-    Ok((store, imported))
+    Ok((store, imported, traffic))
+}
+
+/// Fetches what the store lacks of a bundle in a registry. Its documents come first, and are verified before the rest.
+fn fetch(
+    cli: &Cli,
+    argument: &str,
+    trust: &Trust,
+    progress: &Progress,
+) -> Result<(Store, Bundle, Traffic, Option<Scratch>)> {
+    let reference: Reference = argument.parse()?;
+    let policy = trust.policy()?;
+    let pin = trust.pin()?;
+    let store = Store::create(&cli.global.store())?;
+    let scratch = store.scratch()?;
+    let registry = Registry::new(&reference, trust.registry.plain_http)?;
+    progress.step("fetching documents");
+    let documents = template_registry::documents(&registry, &reference, scratch.path())?;
+    let mut bundle = Bundle::open(scratch.path(), &policy, pin.as_ref())?;
+    let there = store.blobs_of_trees(&bundle.manifest);
+    let traffic = template_registry::contents(&registry, &documents, &there, scratch.path(), progress)?;
+    bundle.leave_out(there);
+    Ok((store, bundle, traffic, Some(scratch)))
 }
 
 /// Opens the store to look for a template in it.
@@ -190,7 +233,7 @@ pub fn evidence(cli: &Cli, argument: &str, trust: &Trust) -> Result<Vec<Evidence
 /// Finds the template that is meant, importing a bundle if it is one.
 pub fn find(cli: &Cli, argument: &str, trust: &Trust, progress: &Progress) -> Result<(Store, Stored)> {
     if is_bundle(argument) {
-        let (store, imported) = import(cli, argument, trust, None, progress)?;
+        let (store, imported, _) = import(cli, argument, trust, None, progress)?;
         return Ok((store, imported.stored));
     }
     let store = open_store(cli, argument)?;

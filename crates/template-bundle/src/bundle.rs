@@ -45,6 +45,8 @@ pub struct Bundle {
     accepted: Option<Accepted>,
     artifact_bytes: Vec<u8>,
     ancestors: Vec<(Ancestor, Evidence)>,
+    /// Blobs that were not fetched, as somebody has what is in them.
+    left_out: BTreeSet<Digest>,
 }
 
 /// The path in `BUNDLE` or `oci:BUNDLE`.
@@ -132,7 +134,13 @@ impl Bundle {
             index_bytes,
             signatures,
             accepted,
+            left_out: BTreeSet::new(),
         })
+    }
+
+    /// Says that some blobs are not there, and need not be.
+    pub fn leave_out(&mut self, blobs: BTreeSet<Digest>) {
+        self.left_out = blobs;
     }
 
     /// The signature that was found good. A bundle that was opened unverified has none, and must not be used.
@@ -160,6 +168,11 @@ impl Bundle {
             signatures: self.signatures.clone(),
         };
         Ok(std::iter::once(own).chain(self.ancestors.iter().map(|(_, evidence)| evidence.clone())).collect())
+    }
+
+    /// Where its blobs are.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// Where it is.
@@ -196,7 +209,8 @@ impl Bundle {
 
     /// Whether the OCI layer of a tree is there in its declared size; its content is not looked at.
     pub fn check_presence(&self, component: &Component, tree: &Tree) -> Result<()> {
-        for (digest, size) in [(&tree.digest, tree.size), (&tree.toc_digest, tree.toc_size)] {
+        let blobs = [(&tree.digest, tree.size), (&tree.toc_digest, tree.toc_size)];
+        for (digest, size) in blobs.into_iter().filter(|(digest, _)| !self.left_out.contains(digest)) {
             self.layout
                 .blob(digest, size)
                 .map_err(|e| e.within(format!("component '{}'", component.name)))?;

@@ -52,6 +52,8 @@ pub enum Kind {
     Privilege,
     /// A program that is needed is not installed.
     ToolMissing,
+    /// The network or a registry failed.
+    Network,
     /// A signal ended the work.
     Interrupted,
 }
@@ -76,6 +78,7 @@ impl Kind {
             | Kind::Unsupported => 3,
             Kind::Refused => 4,
             Kind::Privilege | Kind::ToolMissing => 5,
+            Kind::Network => 8,
             Kind::Interrupted => 130,
         }
     }
@@ -102,6 +105,7 @@ impl Kind {
             Kind::NotFound => "not-found",
             Kind::Privilege => "privilege",
             Kind::ToolMissing => "tool-missing",
+            Kind::Network => "network",
             Kind::Interrupted => "interrupted",
         }
     }

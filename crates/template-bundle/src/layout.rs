@@ -25,7 +25,7 @@ use crate::tarball::members::{Members, Source};
 use crate::tree::differs;
 
 /// The file that marks a layout, and its content.
-pub(crate) const MARKER: (&str, &str) = ("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
+pub const MARKER: (&str, &str) = ("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
 
 /// A layout to read from.
 pub struct Layout {
@@ -233,7 +233,8 @@ impl Layout {
     }
 }
 
-pub(crate) fn blob_name(digest: &Digest) -> String {
+/// Where a blob is in a layout.
+pub fn blob_name(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 

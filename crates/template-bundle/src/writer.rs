@@ -45,6 +45,11 @@ impl Writer {
         Ok(Writer { dir, output: output.to_path_buf() })
     }
 
+    /// Where it is being written.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// Writes a small blob.
     pub fn add(&self, media_type: &str, bytes: &[u8]) -> Result<Descriptor> {
         add_blob(self.dir.path(), media_type, bytes)

@@ -2,6 +2,7 @@
 // Copyright (c) The isar-template authors
 //! # Opening the store and reading its trees
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 use template_bundle::error::IoContext;
-use template_bundle::manifest::{Component, Part, Tree};
+use template_bundle::manifest::{Component, Part, TemplateManifest, Tree};
 use template_bundle::toc::{Entry, Toc};
 use template_bundle::{Digest, Error, Kind, Result, ids};
 
@@ -254,6 +255,15 @@ impl Store {
     }
 
     /// Whether a tree is there with its table of contents. Its files are not looked at.
+    /// Digests of the blobs of trees that are here already: an import needs them no more.
+    pub fn blobs_of_trees(&self, manifest: &TemplateManifest) -> BTreeSet<Digest> {
+        let trees = manifest.components.iter().flat_map(Component::parts);
+        trees
+            .filter(|(part, tree)| self.has_tree(*part, tree))
+            .flat_map(|(_, tree)| [tree.digest, tree.toc_digest])
+            .collect()
+    }
+
     pub(crate) fn has_tree(&self, part: Part, tree: &Tree) -> bool {
         let dir = self.tree_dir(part, tree);
         dir.join("root").is_dir()

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
+use template_registry::Traffic;
 
 use crate::chain::{self, Link};
 use crate::cli::{Cli, Trust};
@@ -20,22 +21,23 @@ use crate::{output, source};
 /// import that is interrupted leaves nothing behind. Needs root, or sub-ids, since owners, devices and capabilities are kept.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
-  sudo isar-template import --allowed-signers keys --identity platform@example.com platform-1.0.tar")]
+Examples:
+  sudo isar-template import --allowed-signers keys --identity platform@example.com platform-1.0.tar
+  sudo isar-template import --allowed-signers keys --identity platform@example.com oci://registry.example.com/team/platform:1.0")]
 pub struct ImportOpts {
     #[command(flatten)]
     trust: Trust,
     /// Keep the template as long as this file exists, whatever gc is told; it has to exist
     #[arg(long, value_name = "FILE")]
     gc_root: Option<PathBuf>,
-    /// The bundle
+    /// The bundle, on disk or in a registry: oci://HOST[:PORT]/REPOSITORY:VERSION
     bundle: String,
 }
 
 /// Runs the verb.
 pub fn run(cli: &Cli, opts: &ImportOpts) -> Result<u8> {
     let progress = Progress::new(&cli.global, "import");
-    let (store, imported) =
+    let (store, imported, traffic) =
         source::import(cli, &opts.bundle, &opts.trust, opts.gc_root.as_deref(), &progress)?;
     progress.finish();
     let (record, accepted) = (&imported.stored.record, &imported.accepted);
@@ -50,6 +52,7 @@ pub fn run(cli: &Cli, opts: &ImportOpts) -> Result<u8> {
         "chain": chain::to_json(&chain),
         "nothingToDo": imported.present,
         "replaced": imported.replaced,
+        "bytesFetched": traffic.moved,
         "bytesWritten": imported.bytes_written,
         "bytesShared": imported.bytes_shared,
         "gcRoot": opts.gc_root.as_ref().map(|file| file.to_string_lossy()),
@@ -59,6 +62,10 @@ pub fn run(cli: &Cli, opts: &ImportOpts) -> Result<u8> {
         let _ = writeln!(out, "{} {}", imported.stored.reference(), record.digest);
         let _ = writeln!(out, "good signature by '{}' with {}", accepted.identity, accepted.fingerprint);
         chain::to_text(&chain, out);
+        if traffic != Traffic::default() {
+            let (moved, present) = (output::size(traffic.moved), output::size(traffic.present));
+            let _ = writeln!(out, "fetched from the registry: {moved}; {present} were here already");
+        }
         if imported.present {
             let _ = writeln!(out, "nothing to do: it is in the store already");
         } else {

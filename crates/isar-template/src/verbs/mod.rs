@@ -15,6 +15,8 @@ pub mod install;
 pub mod list;
 pub mod pack;
 pub mod plan;
+pub mod pull;
+pub mod push;
 pub mod qa;
 mod repositories;
 mod reuse;
@@ -37,6 +39,8 @@ pub fn run(cli: &Cli) -> Result<u8> {
         Verb::List(opts) => list::run(cli, opts),
         Verb::Gc(opts) => gc::run(cli, opts),
         Verb::Fsck(opts) => fsck::run(cli, opts),
+        Verb::Push(opts) => push::run(cli, opts),
+        Verb::Pull(opts) => pull::run(cli, opts),
         Verb::Checkout(opts) => checkout::run(cli, opts),
         Verb::Plan(opts) => plan::run(cli, opts),
         Verb::Install(opts) => install::run(cli, opts),

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # pull: a bundle from a registry
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::json;
+use template_bundle::Error;
+use template_bundle::bundle::Bundle;
+use template_bundle::writer::Writer;
+use template_registry::{Reference, Registry};
+
+use crate::cli::{Cli, Trust};
+use crate::output as show;
+use crate::progress::Progress;
+
+/// Fetch a bundle from a registry
+///
+/// The bundle has its signatures, and is there when it is complete. Every blob has the digest that was
+/// declared, but who has signed it is verified only when --allowed-signers and --identity are given, and that before
+/// contents are fetched; import verifies in any case. Logins are those of podman, skopeo and docker.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  isar-template pull oci://registry.example.com/team/platform:1.0
+  isar-template pull --allowed-signers keys --identity platform@example.com oci://registry.example.com/team/platform:1.0 bundle")]
+pub struct PullOpts {
+    #[command(flatten)]
+    trust: Trust,
+    /// oci://HOST[:PORT]/REPOSITORY:VERSION, or …@sha256:DIGEST
+    reference: String,
+    /// Where to put it: a directory, or a tar when it ends with .tar [default: NAME-VERSION, from the reference]
+    #[arg(value_name = "DIR|FILE.tar")]
+    output: Option<PathBuf>,
+}
+
+/// Runs the verb.
+pub fn run(cli: &Cli, opts: &PullOpts) -> Result<u8> {
+    let progress = Progress::new(&cli.global, "pull");
+    let mut reference: Reference = opts.reference.parse()?;
+    let pin = opts.trust.pin()?;
+    reference.digest = reference.digest.or(pin);
+    let verified = opts.trust.is_given().then(|| opts.trust.policy()).transpose()?;
+    let output = match (&opts.output, &reference.tag) {
+        (Some(output), _) => output.clone(),
+        (None, Some(tag)) => {
+            PathBuf::from(format!("{}-{tag}", reference.repository.rsplit('/').next().unwrap_or_default()))
+        }
+        (None, None) => {
+            return Err(Error::usage(format!("'{reference}' has no version to name the bundle after"))
+                .hint("append :VERSION, or say where to put it")
+                .into());
+        }
+    };
+    let registry = Registry::new(&reference, opts.trust.registry.plain_http)?;
+    let new = Writer::new(&output)?;
+    progress.step("fetching documents");
+    let documents = template_registry::documents(&registry, &reference, new.path())?;
+    let bundle = match &verified {
+        Some(policy) => Bundle::open(new.path(), policy, pin.as_ref())?,
+        None => Bundle::open_unverified(new.path())?,
+    };
+    let traffic =
+        template_registry::contents(&registry, &documents, &BTreeSet::new(), new.path(), &progress)?;
+    new.finish(&bundle.layout().index()?)?;
+    progress.finish();
+    let manifest = &bundle.manifest;
+    let signer =
+        verified.is_some().then(|| bundle.accepted()).transpose()?.map(|accepted| accepted.identity.clone());
+    let fields = json!({
+        "name": manifest.name,
+        "templateVersion": manifest.template_version,
+        "digest": documents.digest,
+        "signer": signer,
+        "signatures": bundle.signatures.len(),
+        "bytesFetched": traffic.moved,
+        "output": output.to_string_lossy(),
+    });
+    show::result(cli, fields, |out| {
+        let _ = writeln!(out, "{}:{} {}", manifest.name, manifest.template_version, documents.digest);
+        let _ = match &signer {
+            Some(signer) => writeln!(out, "good signature by '{}'", show::plain(signer)),
+            None => {
+                writeln!(out, "not verified, {} signatures: import and verify do so", bundle.signatures.len())
+            }
+        };
+        let _ = writeln!(out, "fetched to {}: {}", output.display(), show::size(traffic.moved));
+    })?;
+    Ok(0)
+}

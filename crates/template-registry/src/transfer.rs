@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # Blobs on their way
+//!
+//! Several at a time. A download goes on where it broke off, when the registry gives parts; what has arrived counts only when
+//! size and digest are those that were declared.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use template_bundle::digest::Hasher;
+use template_bundle::error::IoContext;
+use template_bundle::layout::{Layout, blob_name};
+use template_bundle::oci::Descriptor;
+use template_bundle::pack::Progress;
+use template_bundle::{Error, Kind, Result};
+use ureq::Body;
+use ureq::http::{Response, header};
+
+use crate::answers::{may_pass, refused, unreachable};
+use crate::client::{ATTEMPTS, Payload, Registry, Right, pause};
+
+/// How many blobs are on their way at a time.
+const AT_ONCE: usize = 4;
+const BUFFER: usize = 256 << 10;
+
+/// What was moved.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes of blobs that went over the network.
+    pub moved: u64,
+    /// Bytes of blobs that were there already.
+    pub present: u64,
+}
+
+/// Does something with each of them, several at a time; the first error ends it.
+pub(crate) fn each(blobs: &[Descriptor], work: &(dyn Fn(&Descriptor) -> Result<()> + Sync)) -> Result<()> {
+    // the largest first, so that none of them is left for the end
+    let mut sorted: Vec<&Descriptor> = blobs.iter().collect();
+    sorted.sort_by_key(|blob| std::cmp::Reverse(blob.size));
+    let queue = Mutex::new(VecDeque::from(sorted));
+    let next = || queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop_front();
+    let run = || -> Result<()> {
+        while let Some(blob) = next() {
+            if let Err(e) = work(blob) {
+                queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clear();
+                return Err(e);
+            }
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..AT_ONCE.min(blobs.len())).map(|_| scope.spawn(run)).collect();
+        let results = threads.into_iter().map(|thread| {
+            thread.join().unwrap_or_else(|_| Err(Error::new(Kind::Internal, "a transfer has panicked")))
+        });
+        // all of them are waited for
+        results.collect::<Vec<_>>().into_iter().collect()
+    })
+}
+
+impl Registry {
+    /// Fetches a blob into a layout.
+    pub(crate) fn fetch(&self, blob: &Descriptor, layout: &Path, progress: &dyn Progress) -> Result<()> {
+        let path = layout.join(blob_name(&blob.digest));
+        let doing = format!("fetching blob {} of {}/{}", blob.digest, self.host, self.repository);
+        let mut file = File::create_new(&path).doing("creating", &path)?;
+        let mut hasher = Hasher::default();
+        let (mut done, mut attempt) = (0u64, 1);
+        while done < blob.size || blob.size == 0 {
+            let before = done;
+            let response = self.blob_from(&doing, blob, done)?;
+            if response.status() != 206 && done > 0 {
+                // the whole of it again
+                (done, hasher) = (0, Hasher::default());
+                file.seek(SeekFrom::Start(0)).and_then(|_| file.set_len(0)).doing("writing", &path)?;
+            }
+            let mut reader = response.into_body().into_with_config().limit(u64::MAX).reader();
+            let mut buffer = vec![0; BUFFER];
+            let failure = loop {
+                match reader.read(&mut buffer) {
+                    Ok(0) => break None,
+                    Ok(n) => {
+                        done += n as u64;
+                        if done > blob.size {
+                            return Err(Error::damaged(format!("{doing}: it is larger than declared")));
+                        }
+                        hasher.update(&buffer[..n]);
+                        file.write_all(&buffer[..n]).doing("writing", &path)?;
+                        progress.advance(n as u64)?;
+                    }
+                    Err(e) => break Some(e.to_string()),
+                }
+            };
+            if done == blob.size {
+                break;
+            }
+            if done > before {
+                attempt = 1;
+            }
+            let why = failure.unwrap_or_else(|| "it ended early".to_owned());
+            if attempt == ATTEMPTS {
+                return Err(Error::new(
+                    Kind::Network,
+                    format!("{doing}: {why} after {done} of {} bytes", blob.size),
+                )
+                .hint("try again"));
+            }
+            log::info!("{doing}: {why} after {done} of {} bytes; going on", blob.size);
+            pause(attempt, None);
+            attempt += 1;
+        }
+        let found = hasher.finish();
+        if found != blob.digest {
+            return Err(Error::new(Kind::DigestDiffers, format!("{doing}: what came has digest {found}"))
+                .hint("the registry, or a proxy before it, gives something else than was pushed"));
+        }
+        Ok(())
+    }
+
+    fn blob_from(&self, doing: &str, blob: &Descriptor, offset: u64) -> Result<Response<Body>> {
+        let address = self.address(&format!("blobs/{}", blob.digest));
+        let range = format!("bytes={offset}-");
+        let headers = [(header::RANGE, range.as_str())];
+        let headers = if offset == 0 { &headers[..0] } else { &headers[..] };
+        let response = self.send(doing, Right::Pull, "GET", &address, headers, &Payload::None)?;
+        match response.status().as_u16() {
+            200 => Ok(response),
+            206 if offset > 0 && starts_at(&response, offset) => Ok(response),
+            404 => Err(Error::new(Kind::BlobMissing, format!("{doing}: the registry does not have it"))
+                .hint("push the bundle again: the registry has lost it, or another repository has it")),
+            206 => Err(Error::new(
+                Kind::Network,
+                format!("{doing}: the registry gives another part than asked for"),
+            )),
+            _ => Err(refused(doing, response)),
+        }
+    }
+
+    /// Whether the repository has a blob.
+    pub(crate) fn has(&self, blob: &Descriptor) -> Result<bool> {
+        let doing = format!("looking for blob {}", blob.digest);
+        let address = self.address(&format!("blobs/{}", blob.digest));
+        let response = self.send(&doing, Right::Push, "HEAD", &address, &[], &Payload::None)?;
+        match response.status().as_u16() {
+            200 => Ok(true),
+            404 => Ok(false),
+            _ => Err(refused(&doing, response)),
+        }
+    }
+
+    /// Gives a blob of a layout to the repository, unless it has it: whether it went over the network.
+    pub(crate) fn give(&self, blob: &Descriptor, layout: &Layout, progress: &dyn Progress) -> Result<bool> {
+        if self.has(blob)? {
+            progress.advance(blob.size)?;
+            return Ok(false);
+        }
+        let doing = format!("pushing blob {} to {}/{}", blob.digest, self.host, self.repository);
+        let mut attempt = 1;
+        loop {
+            let address = self.begin_upload(&doing)?;
+            let separator = if address.contains('?') { '&' } else { '?' };
+            let address = format!("{address}{separator}digest={}", blob.digest);
+            let sent = AtomicU64::new(0);
+            let open = || -> Result<Box<dyn Read + '_>> {
+                sent.store(0, Ordering::Relaxed);
+                let reader = layout.blob(&blob.digest, blob.size)?;
+                Ok(Box::new(Counted { reader, sent: &sent, progress }))
+            };
+            let headers = [(header::CONTENT_TYPE, "application/octet-stream")];
+            let payload = Payload::Reader(&open, blob.size);
+            let response = self.send_to(&address, &headers, &payload)?;
+            let why = match response {
+                Ok(response) if response.status() == 201 => return Ok(true),
+                // the upload is gone
+                Ok(response) if response.status() != 404 && !response.status().is_server_error() => {
+                    return Err(refused(&doing, response));
+                }
+                Ok(response) => response.status().to_string(),
+                Err(e) if may_pass(&e) => e.to_string(),
+                Err(e) => return Err(unreachable(&doing, &self.host, &e)),
+            };
+            if attempt == ATTEMPTS {
+                return Err(Error::new(Kind::Network, format!("{doing}: {why}")).hint("try again"));
+            }
+            log::info!("{doing}: {why} after {} of {} bytes; again", sent.load(Ordering::Relaxed), blob.size);
+            pause(attempt, None);
+            attempt += 1;
+        }
+    }
+
+    fn begin_upload(&self, doing: &str) -> Result<String> {
+        let address = self.address("blobs/uploads/");
+        let response = self.send(doing, Right::Push, "POST", &address, &[], &Payload::Bytes(b""))?;
+        if response.status() != 202 {
+            return Err(refused(doing, response));
+        }
+        let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+        location.map(|location| self.absolute(location)).ok_or_else(|| {
+            Error::new(Kind::Network, format!("{doing}: the registry does not say where to send it"))
+        })
+    }
+}
+
+fn starts_at(response: &Response<Body>, offset: u64) -> bool {
+    let range = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    range.is_some_and(|range| range.trim().starts_with(&format!("bytes {offset}-")))
+}
+
+/// Tells how far it was read.
+struct Counted<'a, R> {
+    reader: R,
+    sent: &'a AtomicU64,
+    progress: &'a dyn Progress,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.reader.read(buffer)?;
+        self.sent.fetch_add(n as u64, Ordering::Relaxed);
+        self.progress.advance(n as u64).map_err(|e| std::io::Error::other(e.message))?;
+        Ok(n)
+    }
+}
