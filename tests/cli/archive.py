@@ -140,18 +140,10 @@ class Archive:
 
     def serve_https(self):
         """Serve with a certificate that only an authority of ours vouches for: the address, the authority's file."""
-        folder = os.path.join(self.keys, "tls")
-        os.makedirs(folder)
-        support.command("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "9999",
-                        "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem", cwd=folder)
-        support.command("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=127.0.0.1",
-                        "-keyout", "server.key", "-out", "server.csr", cwd=folder)
-        support.write(folder + "/extensions", "subjectAltName=IP:127.0.0.1\n")
-        support.command("openssl", "x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-                        "-days", "9999", "-extfile", "extensions", "-out", "server.pem", cwd=folder)
+        authority, certificate, key = support.make_certificate(os.path.join(self.keys, "tls"))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(folder + "/server.pem", folder + "/server.key")
-        return self.serve("https", context), folder + "/ca.pem"
+        context.load_cert_chain(certificate, key)
+        return self.serve("https", context), authority
 
     def publish(self, place, debs, key="archive", sign=(), fields=None):
         """Put packages, and no others, into a repository of its own at `place`, suite 'stable'."""

@@ -34,8 +34,8 @@ class DockerRegistry:
                   "http": {"addr": self.host, "secret": "x"}}
         os.makedirs(folder, exist_ok=True)
         if user:
-            self.make_authority()
-            config["http"]["tls"] = {"certificate": folder + "/server.crt", "key": folder + "/server.key"}
+            self.authority, certificate, key = support.make_certificate(folder + "/tls")
+            config["http"]["tls"] = {"certificate": certificate, "key": key}
             line = support.command("htpasswd", "-nbB", user, password).stdout
             support.write(folder + "/htpasswd", line)
             config["auth"] = {"htpasswd": {"realm": "registry", "path": folder + "/htpasswd"}}
@@ -50,17 +50,6 @@ class DockerRegistry:
         with socket.socket() as sock:
             address, port = self.host.split(":")
             return sock.connect_ex((address, int(port))) == 0
-
-    def make_authority(self):
-        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        self.authority = self.folder + "/authority.crt"
-        support.command("openssl", "req", "-x509", *key, "-days", "9999", "-subj", "/CN=authority", "-keyout", self.folder + "/authority.key",
-                        "-out", self.authority, "-addext", "basicConstraints=critical,CA:TRUE")
-        support.command("openssl", "req", "-new", *key, "-subj", "/CN=127.0.0.1", "-keyout", self.folder + "/server.key",
-                        "-out", self.folder + "/server.csr")
-        support.write(self.folder + "/extensions", "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
-        support.command("openssl", "x509", "-req", "-in", self.folder + "/server.csr", "-CA", self.authority, "-CAkey", self.folder + "/authority.key",
-                        "-CAcreateserial", "-days", "9999", "-extfile", self.folder + "/extensions", "-out", self.folder + "/server.crt")
 
     def stop(self):
         self.process.terminate()

@@ -481,6 +481,18 @@ def make_deb(folder, name, version="1.0", files=None, scripts=None, arch="all", 
     return deb
 
 
+def make_certificate(folder):
+    """A certificate of 127.0.0.1 that only an authority of ours vouches for: files of the authority, the certificate, its key."""
+    os.makedirs(folder)
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command("openssl", "req", "-x509", *key, "-days", "9999", "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem", cwd=folder)
+    command("openssl", "req", *key, "-subj", "/CN=127.0.0.1", "-keyout", "server.key", "-out", "server.csr", cwd=folder)
+    write(folder + "/extensions", "subjectAltName=IP:127.0.0.1\n")
+    command("openssl", "x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+            "-days", "9999", "-extfile", "extensions", "-out", "server.pem", cwd=folder)
+    return folder + "/ca.pem", folder + "/server.pem", folder + "/server.key"
+
+
 def allow_upgrades(helper, template):
     """Options for tests with packages of the archive, which may have got newer versions since the template was made."""
     packages = helper.json("inspect", template)["manifest"]["packages"]

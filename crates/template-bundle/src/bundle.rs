@@ -103,18 +103,9 @@ impl Bundle {
         let manifest = TemplateManifest::parse(&manifest_bytes)?;
         check_identity(&index, &manifest)?;
         check_artifact(&artifact, &manifest)?;
-        let mut images = index.manifests.iter().filter(|d| d.artifact_type.is_none());
-        match (images.next(), images.next()) {
-            (Some(image), None) if index.manifests.len() == 2 => {
-                check_image(&layout, image, &manifest)?;
-                check_tags(&top, tagged, image, &manifest)?;
-            }
-            _ => {
-                return Err(Error::damaged(
-                    "the image index does not name a template and its runnable image alone",
-                ));
-            }
-        }
+        let image = image_of(&index)?;
+        check_image(&layout, image, &manifest)?;
+        check_tags(&top, tagged, image, &manifest)?;
         let parent = manifest.parent.as_ref();
         let ancestors = match ancestors::read(&layout, &top, &tagged.digest, parent, policy) {
             // what was not verified is only shown
@@ -306,6 +297,15 @@ impl Component {
             out.extend([layer, toc]);
         }
         out
+    }
+}
+
+/// The runnable image that an image index names, beside a template and nothing else.
+pub fn image_of(index: &Index) -> Result<&Descriptor> {
+    let mut images = index.manifests.iter().filter(|d| d.artifact_type.is_none());
+    match (images.next(), images.next()) {
+        (Some(image), None) if index.manifests.len() == 2 => Ok(image),
+        _ => Err(Error::damaged("the image index does not name a template and its runnable image alone")),
     }
 }
 

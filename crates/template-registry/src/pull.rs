@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use template_bundle::bundle::tagged;
+use template_bundle::bundle::{image_of, tagged};
 use template_bundle::error::IoContext;
 use template_bundle::json::parse;
 use template_bundle::layout::{MARKER, blob_name};
@@ -83,30 +83,22 @@ pub fn documents(registry: &Registry, reference: &Reference, layout: &Path) -> R
         )
         .hint("the tag of a template is its version: somebody has tagged it anew; to want it all the same, name its digest"));
     }
-    if index.manifests.len() != 2 {
-        return Err(Error::damaged("the image index does not name a template and its runnable image alone"));
-    }
+    let mut image = image_of(&index)?.clone();
     place.write(&digest, &index_bytes)?;
 
     let mut contents = Vec::new();
     let mut seen = BTreeSet::new();
-    let mut image = None;
-    for descriptor in index.manifests.iter().filter(|d| d.media_type == MANIFEST) {
+    for descriptor in &index.manifests {
         let manifest = place.manifest("manifest", descriptor, MAX_DOCUMENT)?;
         place.blob(&manifest.config, MAX_DOCUMENT)?;
         contents.extend(manifest.layers.into_iter().filter(|layer| seen.insert(layer.digest)));
-        if descriptor.artifact_type.is_none() {
-            image = Some(descriptor.clone());
-        }
     }
     let mut top = Index::new();
     let mut template = Descriptor::new(INDEX, digest, index_bytes.len() as u64);
     template.artifact_type = index.artifact_type.clone();
     top.manifests.push(tagged(template, &version));
-    top.manifests.extend(image.map(|mut image| {
-        image.annotations.clear();
-        tagged(image, &format!("{version}{ROOTFS_TAG_SUFFIX}"))
-    }));
+    image.annotations.clear();
+    top.manifests.push(tagged(image, &format!("{version}{ROOTFS_TAG_SUFFIX}")));
     top.manifests.extend(place.referrers(&digest)?);
     write(&layout.join(MARKER.0), MARKER.1.as_bytes())?;
     write(&layout.join("index.json"), &to_bytes(&top)?)?;
@@ -148,26 +140,19 @@ impl Place<'_> {
         check_size(what, descriptor, limit)?;
         let name = descriptor.digest.to_string();
         let found = self.registry.manifest(what, &name, &[MANIFEST], descriptor.size)?;
-        let (bytes, digest) = found.ok_or_else(|| missing(what, &descriptor.digest))?;
-        if digest != descriptor.digest {
-            return Err(differs(what, &descriptor.digest, &digest));
-        }
+        let bytes = expected(what, descriptor, found)?;
         let manifest = parse(what, &bytes)?;
-        self.write(&digest, &bytes)?;
+        self.write(&descriptor.digest, &bytes)?;
         Ok(manifest)
     }
 
     /// A small blob.
     fn blob(&self, descriptor: &Descriptor, limit: u64) -> Result<()> {
-        check_size("a document", descriptor, limit)?;
+        check_size("document", descriptor, limit)?;
         let doing = format!("fetching document {}", descriptor.digest);
         let address = self.registry.address(&format!("blobs/{}", descriptor.digest));
         let found = self.registry.document(&doing, &address, "*/*", descriptor.size)?;
-        let (bytes, digest) = found.ok_or_else(|| missing("document", &descriptor.digest))?;
-        if digest != descriptor.digest {
-            return Err(differs("document", &descriptor.digest, &digest));
-        }
-        self.write(&digest, &bytes)
+        self.write(&descriptor.digest, &expected("document", descriptor, found)?)
     }
 
     /// Signatures and ancestors: what the registry says refers to the image index, and what the tag for registries without
@@ -251,11 +236,19 @@ fn check_size(what: &str, descriptor: &Descriptor, limit: u64) -> Result<()> {
     }
 }
 
-fn missing(what: &str, digest: &Digest) -> Error {
-    Error::new(Kind::BlobMissing, format!("the registry lacks {what} {digest}")).hint("push the bundle again")
+/// What has come, if it is what a document names.
+fn expected(what: &str, descriptor: &Descriptor, found: Option<(Vec<u8>, Digest)>) -> Result<Vec<u8>> {
+    match found {
+        Some((bytes, digest)) if digest == descriptor.digest => Ok(bytes),
+        Some((_, digest)) => Err(differs(what, &descriptor.digest, &digest)),
+        None => {
+            Err(Error::new(Kind::BlobMissing, format!("the registry lacks {what} {}", descriptor.digest))
+                .hint("push the bundle again"))
+        }
+    }
 }
 
-fn differs(what: &str, expected: &Digest, found: &Digest) -> Error {
+pub(crate) fn differs(what: &str, expected: &Digest, found: &Digest) -> Error {
     Error::new(Kind::DigestDiffers, format!("the registry gives {found} as {what} {expected}"))
         .hint("the registry, or a proxy before it, gives something else than was pushed")
 }

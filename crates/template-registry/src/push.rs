@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use template_bundle::bundle::Bundle;
+use template_bundle::bundle::{Bundle, image_of};
 use template_bundle::json::parse;
 use template_bundle::layout::Layout;
 use template_bundle::limits::MAX_UNSIGNED;
@@ -66,13 +66,11 @@ pub fn push(
         .into_iter()
         .filter(|d| matches!(d.artifact_type.as_deref(), Some(SIGNATURE_TYPE | ANCESTOR_TYPE)))
         .collect();
-    let image = index.manifests.iter().find(|d| d.artifact_type.is_none());
+    let image = image_of(&index)?;
     let runnable = format!("{version}{ROOTFS_TAG_SUFFIX}");
     if !force {
         refuse_other(registry, version, &bundle.digest)?;
-        if let Some(image) = image {
-            refuse_other(registry, &runnable, &image.digest)?;
-        }
+        refuse_other(registry, &runnable, &image.digest)?;
     }
 
     let mut manifests = Vec::new();
@@ -95,12 +93,8 @@ pub fn push(
         registry.put_manifest(&descriptor.digest.to_string(), MANIFEST, bytes)?;
     }
     registry.put_manifest(version, INDEX, &bundle.index_bytes)?;
-    let mut tags = vec![version.clone()];
-    if let Some((_, bytes)) = image.and_then(|image| manifests.iter().find(|(d, _)| d.digest == image.digest))
-    {
-        registry.put_manifest(&runnable, MANIFEST, bytes)?;
-        tags.push(runnable);
-    }
+    registry.put_manifest(&runnable, MANIFEST, &layout.read("manifest", image)?)?;
+    let tags = vec![version.clone(), runnable];
     let referring: Vec<Descriptor> = referring
         .iter()
         .filter(|d| manifests.iter().any(|(pushed, _)| pushed.digest == d.digest))

@@ -24,6 +24,7 @@ use ureq::http::{Response, header};
 
 use crate::answers::{may_pass, refused, unreachable};
 use crate::client::{ATTEMPTS, Payload, Registry, Right, pause};
+use crate::pull::differs;
 
 /// How many blobs are on their way at a time.
 const AT_ONCE: usize = 4;
@@ -117,8 +118,7 @@ impl Registry {
         }
         let found = hasher.finish();
         if found != blob.digest {
-            return Err(Error::new(Kind::DigestDiffers, format!("{doing}: what came has digest {found}"))
-                .hint("the registry, or a proxy before it, gives something else than was pushed"));
+            return Err(differs("blob", &blob.digest, &found));
         }
         Ok(())
     }

@@ -65,8 +65,7 @@ pub fn find(
         Err(_) => None,
     };
     let Some(report) = report else {
-        log::warn!("a result in the store is not what its record says: it is removed, and made again");
-        instance.store.forget_result(kept, &instance.scratch)?;
+        forget(&instance.store, kept, &instance.scratch)?;
         return Ok(None);
     };
     instance.root = root;
@@ -77,24 +76,38 @@ pub fn find(
 /// Keeps what the transaction has written, and continues above it. That it cannot be kept is no failure.
 pub fn keep(instance: &mut Instance, report: &Report, key: &Digest) -> Result<()> {
     let Root::Overlay { upper, .. } = &instance.root else { return Ok(()) };
-    let aside = template_store::set_result_aside(&instance.scratch, upper)?;
-    let kept = serde_json::to_value(report).map_err(anyhow::Error::from).and_then(|details| {
-        let template = &instance.stored.record.digest;
-        Ok(instance.store.keep_result(key, template, &instance.scratch, details)?)
-    });
-    let upper = match kept {
-        Ok(kept) => {
-            let upper = kept.upper();
-            instance._result = Some(kept);
-            upper
-        }
-        Err(e) => {
-            log::warn!("the result is not kept for the next time: {e:#}");
-            aside
-        }
-    };
+    let template = &instance.stored.record.digest;
+    let (upper, kept) = put(&instance.store, template, key, &instance.scratch, upper, report)?;
+    instance._result = kept;
     instance.root = instance.above(upper)?;
     Ok(())
+}
+
+/// Gives the store what a transaction has written: where it is then, and what holds it there.
+fn put(
+    store: &Store,
+    template: &Digest,
+    key: &Digest,
+    scratch: &Scratch,
+    upper: &Path,
+    report: &Report,
+) -> Result<(PathBuf, Option<Kept>)> {
+    let aside = template_store::set_result_aside(scratch, upper)?;
+    let kept = serde_json::to_value(report)
+        .map_err(anyhow::Error::from)
+        .and_then(|details| Ok(store.keep_result(key, template, scratch, details)?));
+    Ok(match kept {
+        Ok(kept) => (kept.upper(), Some(kept)),
+        Err(e) => {
+            log::warn!("the result is not kept for the next time: {e:#}");
+            (aside, None)
+        }
+    })
+}
+
+fn forget(store: &Store, kept: Kept, scratch: &Scratch) -> Result<()> {
+    log::warn!("a result in the store is not what its record says: it is removed, and made again");
+    Ok(store.forget_result(kept, scratch)?)
 }
 
 /// Keeps what `qa` has installed for packages that need it.
@@ -120,48 +133,51 @@ impl<'a> Shelf<'a> {
 
     fn try_keep(&self, key: &Digest, upper: &Path, report: &Report) -> Result<PathBuf> {
         let scratch = self.store.scratch()?;
-        let aside = template_store::set_result_aside(&scratch, upper)?;
-        let details = serde_json::to_value(report)?;
-        match self.store.keep_result(key, &self.stored.record.digest, &scratch, details) {
-            Ok(kept) => {
-                let upper = kept.upper();
-                self.held.borrow_mut().push(kept);
-                Ok(upper)
-            }
-            Err(e) => {
-                log::warn!("what packages need is not kept for the next time: {e}");
-                self.aside.borrow_mut().push(scratch);
-                Ok(aside)
-            }
+        let template = &self.stored.record.digest;
+        let (upper, kept) = put(self.store, template, key, &scratch, upper, report)?;
+        match kept {
+            Some(kept) => self.held.borrow_mut().push(kept),
+            None => self.aside.borrow_mut().push(scratch),
         }
+        Ok(upper)
+    }
+
+    fn try_find(&self, key: &Digest) -> Result<Option<(PathBuf, Report)>> {
+        let Some(kept) = self.store.find_result(key)? else { return Ok(None) };
+        let Ok(report) = serde_json::from_value(kept.details().clone()) else {
+            forget(self.store, kept, &self.store.scratch()?)?;
+            return Ok(None);
+        };
+        let upper = kept.upper();
+        self.held.borrow_mut().push(kept);
+        Ok(Some((upper, report)))
+    }
+
+    fn try_forget(&self, upper: &Path) -> Result<()> {
+        let at = self.held.borrow().iter().position(|kept| kept.upper() == upper);
+        let Some(at) = at else { return Ok(()) };
+        let kept = self.held.borrow_mut().swap_remove(at);
+        forget(self.store, kept, &self.store.scratch()?)
     }
 }
 
+// that the store fails is no failure of what is checked
 impl qa::Shelf for Shelf<'_> {
     fn find(&self, plan: &Plan) -> Option<(PathBuf, Report)> {
-        let found = self.store.find_result(&self.key(plan)?).unwrap_or_else(|e| {
-            log::warn!("{e}");
+        self.try_find(&self.key(plan)?).unwrap_or_else(|e| {
+            log::warn!("{e:#}");
             None
-        })?;
-        let report = serde_json::from_value(found.details().clone()).ok()?;
-        let upper = found.upper();
-        self.held.borrow_mut().push(found);
-        Some((upper, report))
+        })
     }
 
-    fn forget(&self, _plan: &Plan) {
-        log::warn!("a result in the store is not what its record says: it is removed, and made again");
-        let Some(kept) = self.held.borrow_mut().pop() else { return };
-        let forgotten = self.store.scratch().and_then(|scratch| self.store.forget_result(kept, &scratch));
-        if let Err(e) = forgotten {
-            log::warn!("{e}");
-        }
+    fn forget(&self, upper: &Path) {
+        self.try_forget(upper).unwrap_or_else(|e| log::warn!("{e:#}"));
     }
 
     fn keep(&self, plan: &Plan, upper: &Path, report: &Report) -> PathBuf {
         let Some(key) = self.key(plan) else { return upper.to_owned() };
         self.try_keep(&key, upper, report).unwrap_or_else(|e| {
-            log::warn!("what packages need is not kept for the next time: {e:#}");
+            log::warn!("the result is not kept for the next time: {e:#}");
             upper.to_owned()
         })
     }

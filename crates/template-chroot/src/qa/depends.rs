@@ -20,8 +20,8 @@ pub trait Shelf {
     /// What came of that plan on the template: where it is, and what was reported.
     fn find(&self, plan: &Plan) -> Option<(PathBuf, Report)>;
 
-    /// It is not what the report says.
-    fn forget(&self, plan: &Plan);
+    /// What was found there is not what its report says.
+    fn forget(&self, upper: &Path);
 
     /// Takes what has come of a plan, and says where it is from then on.
     fn keep(&self, plan: &Plan, upper: &Path, report: &Report) -> PathBuf;
@@ -123,7 +123,7 @@ impl<'a> Resolver<'a> {
                 let root = self.template.over(&upper).root(&layer);
                 let good = transaction.take_result(root, &plan, &report)?.is_some();
                 if !good {
-                    self.shelf.forget(&plan);
+                    self.shelf.forget(&upper);
                 }
                 good.then_some(upper)
             }
