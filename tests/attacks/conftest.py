@@ -20,6 +20,7 @@ specification.loader.exec_module(cli_conftest)
 
 globals().update({name: value for name, value in vars(cli_conftest).items() if not name.startswith("__")})
 
+import attacker  # noqa: E402
 import forge  # noqa: E402
 import support  # noqa: E402
 
@@ -48,6 +49,22 @@ def forged(tmp, small_bundle):
     value = forge.Forge(copy)
     assert len(value.tree.frames) == len(value.finish.frames) == 1
     return value
+
+
+@pytest.fixture(scope="session")
+def attack(session_dir):
+    """The program of the attacks, built."""
+    folder = os.path.join(session_dir, "attack")
+    os.mkdir(folder)
+    return attacker.build(folder)
+
+
+@pytest.fixture(scope="module")
+def victim(session_dir):
+    """What it tries to reach."""
+    victim = attacker.Victim(session_dir)
+    yield victim
+    victim.close()
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -24,20 +24,6 @@ IN_A_CHROOT = """
 
 
 @pytest.fixture(scope="module")
-def attack(session_dir):
-    folder = os.path.join(session_dir, "attack")
-    os.mkdir(folder)
-    return attacker.build(folder)
-
-
-@pytest.fixture(scope="module")
-def victim(session_dir):
-    victim = attacker.Victim(session_dir)
-    yield victim
-    victim.close()
-
-
-@pytest.fixture(scope="module")
 def state(session_dir):
     """What must not change. Others may mount elsewhere meanwhile."""
     def look():

@@ -8,7 +8,6 @@ import pytest
 
 import attacker
 import support
-from test_scripts import attack, victim  # noqa: F401 fixtures
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +22,7 @@ def user(session_dir, platform_bundle, publisher):
 
 
 @pytest.fixture(scope="module")
-def by_exec(user, attack, victim):  # noqa: F811
+def by_exec(user, attack, victim):
     result = user("exec", "--bind", os.path.dirname(attack) + ":/hostile", "platform", "--", "/hostile/attack", *victim.words)
     return attacker.parse(result.stdout)
 
