@@ -16,6 +16,7 @@ import tempfile
 import pytest
 
 import archive as archives
+import registry
 import support
 
 CACHE = os.environ.get("ISAR_TEMPLATE_TEST_CACHE") or os.path.join(support.TOP, "build", "test-cache")
@@ -193,3 +194,20 @@ def server(session_dir, publisher):
     shutil.rmtree(bundle)
     helper.tree = tree
     return helper
+
+
+@pytest.fixture(scope="session")
+def docker(session_dir):
+    """Debian's registry."""
+    registry.need("docker-registry")
+    server = registry.DockerRegistry(session_dir + "/docker-registry")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def small():
+    """A registry that does as it is told."""
+    server = registry.SmallRegistry()
+    yield server
+    server.stop()

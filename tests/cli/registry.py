@@ -7,14 +7,34 @@ import http.server
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import threading
 import urllib.parse
 
+import pytest
+
 import support
 
 INDEX = "application/vnd.oci.image.index.v1+json"
+
+
+def need(*programs):
+    for program in programs:
+        if not shutil.which(program):
+            pytest.skip(program + " is not installed")
+
+
+def pack(tmp, publisher, version="1.0", name="tiny", sign=True, extra=()):
+    """A bundle that takes a while to transfer."""
+    helper = support.Helper(tmp + "/no-store")
+    root = support.make_tiny_root(os.path.join(tmp, "root-" + version),
+                                  extra={"usr/lib/version": version, "usr/lib/big": os.urandom(3 << 20).hex()})
+    out = os.path.join(tmp, "%s-%s" % (name, version))
+    helper("pack", "--name", name, "--version", version, "--component", "rootfs=" + root, *extra,
+           *(["--sign", publisher.key] if sign else []), "--output", out)
+    return out
 
 
 def free_port():

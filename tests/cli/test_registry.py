@@ -22,48 +22,18 @@ PRIVILEGE = support.PRIVILEGE
 PLAIN = "--plain-http"
 
 
-def need(*programs):
-    for program in programs:
-        if not shutil.which(program):
-            pytest.skip(program + " is not installed")
-
-
-@pytest.fixture(scope="module")
-def docker(session_dir):
-    need("docker-registry")
-    server = registry.DockerRegistry(session_dir + "/docker-registry")
-    yield server
-    server.stop()
-
-
 @pytest.fixture(scope="module")
 def private(session_dir):
     """One with TLS by an authority of its own, and a user with a password."""
-    need("docker-registry", "htpasswd", "openssl")
+    registry.need("docker-registry", "htpasswd", "openssl")
     server = registry.DockerRegistry(session_dir + "/private-registry", "me", "secret")
     yield server
     server.stop()
 
 
 @pytest.fixture
-def small():
-    server = registry.SmallRegistry()
-    yield server
-    server.stop()
-
-
-def pack(tmp, publisher, version="1.0", name="tiny", **options):
-    helper = support.Helper(tmp + "/no-store")
-    root = support.make_tiny_root(os.path.join(tmp, "root-" + version), extra={"usr/lib/version": version, "usr/lib/big": os.urandom(3 << 20).hex()})
-    out = os.path.join(tmp, "%s-%s" % (name, version))
-    helper("pack", "--name", name, "--version", version, "--component", "rootfs=" + root, *(["--sign", publisher.key] if options.get("sign", True) else []),
-           "--output", out)
-    return out
-
-
-@pytest.fixture
 def bundle(tmp, publisher):
-    return pack(tmp, publisher)
+    return registry.pack(tmp, publisher)
 
 
 def files(path):
@@ -132,7 +102,7 @@ def test_contents_of_what_nobody_trusted_has_signed_are_not_fetched(small, helpe
 
 def test_signed_later_and_elsewhere(docker, helper, tmp, publisher):
     """A signature that comes to the registry when the template is there already."""
-    unsigned = pack(tmp, publisher, sign=False)
+    unsigned = registry.pack(tmp, publisher, sign=False)
     place = "oci://%s/team/later" % docker.host
     assert "not signed" in helper("push", PLAIN, unsigned, place).stderr
     assert helper.error("import", PLAIN, *publisher.trust, place + ":1.0", code=UNTRUSTED)["kind"] == "signature-missing"
@@ -147,7 +117,7 @@ SKOPEO = ["skopeo", "--insecure-policy", "copy", "--src-tls-verify=false", "--de
 
 
 def test_skopeo_reads_what_was_pushed(docker, helper, tmp, bundle):
-    need("skopeo")
+    registry.need("skopeo")
     digest = helper.json("push", PLAIN, bundle, "oci://%s/team/skopeo" % docker.host)["digest"]
     source = "docker://%s/team/skopeo" % docker.host
     support.command(*SKOPEO, source + ":1.0-rootfs", "oci:%s/image:x" % tmp)
@@ -162,7 +132,7 @@ def test_skopeo_reads_what_was_pushed(docker, helper, tmp, bundle):
 
 
 def test_skopeo_mirrors_templates_with_their_signatures(docker, helper, tmp, publisher, bundle):
-    need("skopeo")
+    registry.need("skopeo")
     digest = helper.json("push", PLAIN, bundle, "oci://%s/team/mirrored" % docker.host)["digest"]
     for name in ("1.0", "1.0-rootfs", digest.replace(":", "-")):
         result = support.command(*SKOPEO, "--all", "--preserve-digests", "docker://%s/team/mirrored:%s" % (docker.host, name),
@@ -175,7 +145,7 @@ def test_skopeo_mirrors_templates_with_their_signatures(docker, helper, tmp, pub
 
 def test_what_skopeo_has_pushed(docker, helper, tmp, publisher, bundle):
     """skopeo takes no signatures along, and old ones write the image index anew: neither is imported, until the bundle is pushed."""
-    need("skopeo")
+    registry.need("skopeo")
     place = "%s/pushed/skopeo" % docker.host
     for name in ("1.0", "1.0-rootfs"):
         support.command(*SKOPEO, "--all", "oci:%s:%s" % (bundle, name), "docker://%s:%s" % (place, name))
@@ -203,7 +173,7 @@ def test_a_tag_with_another_meaning_is_left_alone(docker, helper, tmp, publisher
     place = "oci://%s/team/twice" % docker.host
     helper("push", PLAIN, bundle, place)
     os.makedirs(tmp + "/2")
-    other = pack(tmp + "/2", publisher)
+    other = registry.pack(tmp + "/2", publisher)
     error = helper.error("push", PLAIN, other, place, code=REFUSED)
     assert "tag '1.0'" in error["message"] and "--force" in error["hint"]
     report = helper.json("push", PLAIN, "--force", other, place)
@@ -228,8 +198,10 @@ def test_pinned_digest(docker, helper, tmp, publisher, bundle):
     place = "oci://%s/team/pinned" % docker.host
     digest = helper.json("push", PLAIN, bundle, place)["digest"]
     wrong = "sha256:" + "0" * 64
-    assert helper.error("import", PLAIN, *publisher.trust, "--digest", wrong, place + ":1.0", code=UNTRUSTED)["kind"] == "digest-differs"
+    assert helper.error("import", PLAIN, *publisher.trust, "--digest", wrong, place + ":1.0", code=USAGE)["kind"] == "not-found"
     helper.error("pull", PLAIN, "--digest", wrong, *publisher.trust, place + ":1.0", tmp + "/out", code=USAGE)
+    error = helper.error("import", PLAIN, *publisher.trust, "--digest", wrong, place + "@" + digest, code=USAGE)
+    assert "names another release" in error["message"]
     assert helper.json("import", PLAIN, *publisher.trust, "--digest", digest, place + ":1.0")["digest"] == digest
 
 

@@ -187,6 +187,9 @@ pub struct Trust {
     /// Time for which the validity of keys is checked, like 20261231 or 20261231235959Z [default: now]
     #[arg(long, value_name = "TIME")]
     pub verify_time: Option<String>,
+    /// Ask no registry: what an oci:// reference names by its digest, or --digest does, has to be in the store
+    #[arg(long)]
+    pub offline: bool,
     #[command(flatten)]
     pub registry: Registries,
 }

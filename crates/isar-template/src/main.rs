@@ -11,6 +11,7 @@ mod junit;
 mod output;
 mod progress;
 mod provenance;
+mod remote;
 mod source;
 mod verbs;
 

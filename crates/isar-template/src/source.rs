@@ -10,13 +10,15 @@ use std::path::Path;
 use anyhow::Result;
 use template_bundle::ancestors::Evidence;
 use template_bundle::bundle::{Bundle, path_of};
+use template_bundle::pack::timestamp_now;
 use template_bundle::signature::Policy;
 use template_bundle::{Digest, Error, signers};
-use template_registry::{Reference, Registry, Traffic};
-use template_store::{Imported, Scratch, Store, Stored};
+use template_registry::{Reference, Traffic};
+use template_store::{Imported, Store, Stored};
 
 use crate::cli::{Cli, Trust};
 use crate::progress::Progress;
+use crate::remote;
 
 const DIGEST_FORM: &str =
     "a digest is sha256: and 64 lower-case hexadecimal digits, as pack and inspect print it";
@@ -87,6 +89,7 @@ impl Trust {
             revocation,
             digest,
             verify_time,
+            offline: _,
             registry: _,
         } = self;
         allowed_signers.is_some()
@@ -161,15 +164,15 @@ pub fn import(
     gc_root: Option<&Path>,
     progress: &Progress,
 ) -> Result<(Store, Imported, Traffic)> {
-    let (store, bundle, traffic, _scratch) = match Reference::is_one(argument) {
-        true => fetch(cli, argument, trust, progress)?,
+    let (store, imported, traffic) = match Reference::is_one(argument) {
+        true => remote::import(cli, argument, trust, gc_root, progress)?,
         false => {
             let bundle = open_bundle(argument, trust)?;
-            (Store::create(&cli.global.store())?, bundle, Traffic::default(), None)
+            let store = Store::create(&cli.global.store())?;
+            let imported = template_store::import(&store, &bundle, &timestamp_now(), gc_root, progress)?;
+            (store, imported, Traffic::default())
         }
     };
-    let now = template_bundle::pack::timestamp_now();
-    let imported = template_store::import(&store, &bundle, &now, gc_root, progress)?;
     if let Some(old) = imported.replaced {
         log::warn!(
             "'{}' meant {old} until now, and means {} from now on",
@@ -178,28 +181,6 @@ pub fn import(
         );
     }
     Ok((store, imported, traffic))
-}
-
-/// Fetches what the store lacks of a bundle in a registry. Its documents come first, and are verified before the rest.
-fn fetch(
-    cli: &Cli,
-    argument: &str,
-    trust: &Trust,
-    progress: &Progress,
-) -> Result<(Store, Bundle, Traffic, Option<Scratch>)> {
-    let reference: Reference = argument.parse()?;
-    let policy = trust.policy()?;
-    let pin = trust.pin()?;
-    let store = Store::create(&cli.global.store())?;
-    let scratch = store.scratch()?;
-    let registry = Registry::new(&reference, trust.registry.plain_http)?;
-    progress.step("fetching documents");
-    let documents = template_registry::documents(&registry, &reference, scratch.path())?;
-    let mut bundle = Bundle::open(scratch.path(), &policy, pin.as_ref())?;
-    let there = store.blobs_of_trees(&bundle.manifest);
-    let traffic = template_registry::contents(&registry, &documents, &there, scratch.path(), progress)?;
-    bundle.leave_out(there);
-    Ok((store, bundle, traffic, Some(scratch)))
 }
 
 /// Opens the store to look for a template in it.
@@ -220,14 +201,37 @@ fn perhaps_a_path(e: Error, argument: &str) -> Error {
 }
 
 /// What proves a template that another one is made from, and those before it. A bundle is verified and not imported.
-pub fn evidence(cli: &Cli, argument: &str, trust: &Trust) -> Result<Vec<Evidence>> {
+pub fn evidence(cli: &Cli, argument: &str, trust: &Trust, progress: &Progress) -> Result<Vec<Evidence>> {
     if is_bundle(argument) {
-        return Ok(open_bundle(argument, trust)?.evidence()?);
+        trust.policy()?;
+        return Ok(open_documents(argument, trust, progress)?.0.evidence()?);
     }
     let store = open_store(cli, argument)?;
     let stored = find_stored(&store, argument)?;
     trust.check_stored(&stored)?;
     Ok(store.evidence(&stored)?)
+}
+
+/// Opens the documents of a bundle, on disk or in a registry; the directory is where they are in the latter case. They are
+/// verified when it is said what is trusted.
+pub fn open_documents(
+    argument: &str,
+    trust: &Trust,
+    progress: &Progress,
+) -> Result<(Bundle, Option<tempfile::TempDir>)> {
+    if Reference::is_one(argument) {
+        let reference = trust.reference(argument)?;
+        let registry = trust.registry(&reference)?;
+        let dir =
+            tempfile::tempdir().map_err(|e| Error::io("creating a directory in", std::env::temp_dir(), e))?;
+        let (bundle, _) = remote::documents(trust, &registry, &reference, dir.path(), progress)?;
+        return Ok((bundle, Some(dir)));
+    }
+    let bundle = match trust.is_given() {
+        true => open_bundle(argument, trust)?,
+        false => Bundle::open_unverified(&bundle_path(argument)?)?,
+    };
+    Ok((bundle, None))
 }
 
 /// Finds the template that is meant, importing a bundle if it is one.

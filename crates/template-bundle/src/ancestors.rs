@@ -255,11 +255,26 @@ fn read_evidence(layout: &Layout, carried: &Manifest, left: &mut u64) -> Result<
 /// Checks that each of these is the parent of the one before it, and that nothing is missing at the end.
 pub fn check(chain: &[Evidence]) -> Result<()> {
     let Some((first, rest)) = chain.split_first() else { return Ok(()) };
-    let mut rest = rest.iter();
-    climb(first.manifest()?.parent.as_ref(), None, |_| {
-        rest.next().cloned().ok_or_else(|| Error::new(Kind::BlobMissing, "its documents are missing"))
-    })?;
+    climb_along(first, rest, None)?;
     Ok(())
+}
+
+/// The same, and verifies the signatures of a template and of those that it was made from.
+pub fn verify(own: &Evidence, parents: &[Evidence], policy: &Policy) -> Result<(Accepted, Vec<Ancestor>)> {
+    let accepted = policy.verify(&own.signatures, own.index.as_bytes())?;
+    let ancestors = climb_along(own, parents, Some(policy))?;
+    Ok((accepted, ancestors.into_iter().map(|(ancestor, _)| ancestor).collect()))
+}
+
+fn climb_along(
+    own: &Evidence,
+    parents: &[Evidence],
+    policy: Option<&Policy>,
+) -> Result<Vec<(Ancestor, Evidence)>> {
+    let mut parents = parents.iter();
+    climb(own.manifest()?.parent.as_ref(), policy, |_| {
+        parents.next().cloned().ok_or_else(|| Error::new(Kind::BlobMissing, "its documents are missing"))
+    })
 }
 
 /// Checks what a new template is to carry, the nearest first; returns what it says of its parent.

@@ -209,7 +209,7 @@ impl Bundle {
         Ok(())
     }
 
-    /// Reads a tree and hands out its verified contents.
+    /// Reads a tree and hands out its verified contents: how many bytes were read.
     pub fn read_tree(
         &self,
         component: &Component,
@@ -218,7 +218,7 @@ impl Bundle {
         check_diff_id: bool,
         sink: &dyn Sink,
         progress: &Advance,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         let expected = Expected {
             compression: tree.compression,
             digest: tree.digest,

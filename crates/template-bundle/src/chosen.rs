@@ -10,9 +10,10 @@ use std::io::Read;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::frames::{Compression, Frame, Piece, cut};
+use crate::frames::{Compression, Frame, Piece};
 use crate::layout::Blob;
 use crate::limits::MAX_CHOSEN;
+use crate::needed;
 use crate::toc::{Entry, Node, Toc};
 use crate::tree::differs;
 
@@ -34,10 +35,7 @@ pub fn read(
     wanted: &BTreeSet<Digest>,
     take: &mut Take,
 ) -> Result<()> {
-    let frames = cut(&toc.entries, toc.frames.iter().map(|(_, raw)| raw).sum())?;
-    if frames.len() != toc.frames.len() {
-        return Err(Error::damaged("the table of contents declares other frames than its entries have"));
-    }
+    let frames = needed::frames(toc)?;
     // what has come of a file that has frames of its own
     let mut large = Vec::new();
     for (frame, (compressed, raw_len)) in frames.iter().zip(&toc.frames) {
@@ -49,9 +47,6 @@ pub fn read(
         let mut bytes = vec![0; *compressed as usize];
         blob.read_exact(&mut bytes).map_err(|e| Error::damaged(format!("the OCI layer ends early: {e}")))?;
         let raw = compression.decompress(&bytes, *raw_len)?;
-        if frame.len != *raw_len {
-            return Err(Error::damaged("the table of contents declares other frames than its entries have"));
-        }
         let mut at = 0;
         for piece in &frame.pieces {
             match piece {

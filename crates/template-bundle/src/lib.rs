@@ -27,6 +27,7 @@ pub mod layout;
 pub mod limits;
 pub mod manifest;
 pub mod names;
+pub mod needed;
 pub mod oci;
 pub mod pack;
 pub mod referrers;

@@ -4,7 +4,7 @@
 //!
 //! Writes a tree as a compressed tar and its table of contents, and reads it back, both frame by frame on all cores.
 //! The reader hands out content only after its digest was found right, and refuses a stream that is not the
-//! canonical one of its table.
+//! canonical one of its table. Frames without anything new are not read.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -18,7 +18,9 @@ use crate::canon;
 use crate::digest::{Digest, Hasher, Hashing};
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::frames::{Compression, Frame, Piece, cut};
+use crate::layout::Blob;
 use crate::limits::MAX_FRAME;
+use crate::needed::{self, Needed};
 use crate::toc::{Entry, Node, Toc};
 
 /// Uncompressed bytes that are worked on at once; with their compressed form this bounds the memory.
@@ -147,6 +149,11 @@ fn set_digest(entry: &mut Entry, found: Digest) {
 
 /// Takes the verified contents of files.
 pub trait Sink: Sync {
+    /// Whether it has the content of a file already, which need not come then. Asked once for each file that is not
+    /// empty, before any comes, from several threads.
+    fn has(&self, _index: usize, _entry: &Entry) -> Result<bool> {
+        Ok(false)
+    }
     /// A whole file, its digest verified. Called from several threads, in no particular order.
     fn file(&self, index: usize, entry: &Entry, content: &[u8]) -> Result<()>;
     /// A part of a large file, in order, not verified yet.
@@ -183,48 +190,61 @@ pub struct Expected {
     pub diff_id: Option<Digest>,
 }
 
-/// Reads a tar stream, verifies it against its table of contents and hands out the contents of files.
+/// Reads a tar stream, verifies it against its table of contents and hands out the contents of files: how many bytes were
+/// read. Frames in which there is nothing new to the sink are left out; the digest of the stream, which is over all of
+/// them, is verified when none is.
 pub fn read(
     toc: &Toc,
-    input: impl Read,
+    mut input: Blob,
     expected: &Expected,
     sink: &dyn Sink,
     progress: &Advance,
-) -> Result<()> {
-    let frames = cut(&toc.entries, toc.frames.iter().map(|(_, raw)| raw).sum())?;
-    if frames.len() != toc.frames.len() || frames.iter().zip(&toc.frames).any(|(f, (_, raw))| f.len != *raw) {
-        return Err(Error::damaged("the table of contents declares other frames than its entries have"));
-    }
+) -> Result<u64> {
+    let frames = needed::frames(toc)?;
     if toc.frames.iter().map(|(c, _)| c).sum::<u64>() != expected.size {
         return Err(Error::damaged(
             "the table of contents and the manifest disagree on the size of the OCI layer",
         ));
     }
-    let mut input = Hashing::new(input);
-    let mut raw_hash = expected.diff_id.map(|_| Hasher::default());
+    let needed = Needed::find(&frames, &toc.entries, &|index, entry| sink.has(index, entry))?;
+    let mut hash = needed.whole.then(Hasher::default);
+    let mut raw_hash = expected.diff_id.filter(|_| needed.whole).map(|_| Hasher::default());
     let mut large: HashMap<usize, Hasher> = HashMap::new();
-    let mut at = 0;
-    for batch in batches(&frames, |f| f.len) {
-        let lengths = &toc.frames[at..at + batch.len()];
-        at += batch.len();
+    let (mut parts, mut skipped, mut left_out) = (Vec::new(), 0, 0);
+    for ((frame, (len, _)), needed) in frames.iter().zip(&toc.frames).zip(&needed.frames) {
+        if *needed {
+            parts.push(Part { frame, len: *len, skipped: std::mem::take(&mut skipped) });
+        } else {
+            skipped += len;
+            left_out += frame.len;
+        }
+    }
+    progress(left_out)?;
+    let mut bytes_read = 0;
+    for batch in batches(&parts, |part| part.frame.len) {
         let mut compressed = Vec::with_capacity(batch.len());
-        for (len, _) in lengths {
-            let mut frame = vec![0; *len as usize];
+        for part in batch {
+            let mut frame = vec![0; part.len as usize];
+            input.skip(part.skipped);
             input
                 .read_exact(&mut frame)
                 .map_err(|e| Error::damaged(format!("the OCI layer ends early: {e}")))?;
+            if let Some(hash) = &mut hash {
+                hash.update(&frame);
+            }
+            bytes_read += part.len;
             compressed.push(frame);
         }
         let raws: Vec<Vec<u8>> = batch
             .par_iter()
             .zip(&compressed)
-            .map(|(frame, bytes)| {
-                let raw = expected.compression.decompress(bytes, frame.len)?;
-                check_frame(frame, &toc.entries, &raw, sink)?;
+            .map(|(part, bytes)| {
+                let raw = expected.compression.decompress(bytes, part.frame.len)?;
+                check_frame(part.frame, &toc.entries, &needed.files, &raw, sink)?;
                 Ok(raw)
             })
             .collect::<Result<_>>()?;
-        for (frame, raw) in batch.iter().zip(&raws) {
+        for (Part { frame, .. }, raw) in batch.iter().zip(&raws) {
             if let Some(hash) = &mut raw_hash {
                 hash.update(raw);
             }
@@ -233,19 +253,24 @@ pub fn read(
                 let content = &raw[..len as usize];
                 large.entry(index).or_default().update(content);
                 check_holes(entry, offset, content)?;
-                sink.part(index, entry, offset, content)?;
+                if needed.files[index] {
+                    sink.part(index, entry, offset, content)?;
+                }
                 if offset + len == entry.size()
                     && let Some(hasher) = large.remove(&index)
                 {
                     check_content(entry, hasher.finish())?;
-                    sink.end(index, entry)?;
+                    if needed.files[index] {
+                        sink.end(index, entry)?;
+                    }
                 }
             }
             progress(frame.len)?;
         }
     }
-    let (_, digest, _) = input.finish();
-    if digest != expected.digest {
+    if let Some(digest) = hash.map(Hasher::finish)
+        && digest != expected.digest
+    {
         return Err(differs("OCI layer", &expected.digest, &digest));
     }
     if let (Some(hash), Some(diff_id)) = (raw_hash, expected.diff_id) {
@@ -254,7 +279,16 @@ pub fn read(
             return Err(differs("uncompressed OCI layer", &diff_id, &found));
         }
     }
-    Ok(())
+    Ok(bytes_read)
+}
+
+/// A frame that is read.
+struct Part<'a> {
+    frame: &'a Frame,
+    /// Compressed bytes of it.
+    len: u64,
+    /// Compressed bytes before it that are left out.
+    skipped: u64,
 }
 
 /// The error for a digest that is not the expected one.
@@ -287,7 +321,7 @@ fn check_holes(entry: &Entry, offset: u64, content: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn check_frame(frame: &Frame, entries: &[Entry], raw: &[u8], sink: &dyn Sink) -> Result<()> {
+fn check_frame(frame: &Frame, entries: &[Entry], needed: &[bool], raw: &[u8], sink: &dyn Sink) -> Result<()> {
     let alone = frame.pieces.len() == 1;
     let mut at = 0;
     let mut take = |n: u64| {
@@ -316,7 +350,9 @@ fn check_frame(frame: &Frame, entries: &[Entry], raw: &[u8], sink: &dyn Sink) ->
                 if !alone {
                     check_content(&entries[*entry], Digest::of(content))?;
                     check_holes(&entries[*entry], 0, content)?;
-                    sink.file(*entry, &entries[*entry], content)?;
+                    if needed[*entry] {
+                        sink.file(*entry, &entries[*entry], content)?;
+                    }
                 }
                 if take(*padding).iter().any(|b| *b != 0) {
                     return Err(Error::damaged("the OCI layer hides bytes between its files"));

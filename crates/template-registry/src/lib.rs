@@ -10,6 +10,7 @@ mod answers;
 mod challenge;
 mod client;
 mod login;
+mod parts;
 mod pull;
 mod push;
 mod reference;
@@ -17,7 +18,7 @@ mod tls;
 mod transfer;
 
 pub use client::Registry;
-pub use pull::{Documents, contents, documents};
+pub use pull::{Documents, Wanted, contents, documents};
 pub use push::{Pushed, push};
 pub use reference::Reference;
 pub use transfer::Traffic;

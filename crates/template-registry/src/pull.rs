@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 use template_bundle::bundle::{image_of, tagged};
@@ -25,6 +26,17 @@ use template_bundle::{Digest, Error, Kind, Result};
 use crate::client::Registry;
 use crate::reference::Reference;
 use crate::transfer::{Traffic, each};
+
+/// What is to be fetched of a blob.
+#[derive(Debug, Clone)]
+pub enum Wanted {
+    /// It is there, or nobody needs it.
+    Nothing,
+    /// These bytes.
+    Parts(Vec<Range<u64>>),
+    /// All of it.
+    Whole,
+}
 
 /// The documents of a bundle, which are in a layout now.
 #[derive(Debug)]
@@ -105,19 +117,35 @@ pub fn documents(registry: &Registry, reference: &Reference, layout: &Path) -> R
     Ok(Documents { digest, version, contents })
 }
 
-/// Fetches what the documents have named, but for what is there already.
+/// Fetches what the documents have named and is wanted. Of a blob, parts may do.
 pub fn contents(
     registry: &Registry,
     documents: &Documents,
-    there: &BTreeSet<Digest>,
+    wanted: &dyn Fn(&Digest) -> Wanted,
     layout: &Path,
     progress: &dyn Progress,
 ) -> Result<Traffic> {
-    let (present, wanted): (Vec<Descriptor>, Vec<Descriptor>) =
-        documents.contents.iter().cloned().partition(|blob| there.contains(&blob.digest));
-    progress.begin("fetching", size_of(&wanted));
-    each(&wanted, &|blob| registry.fetch(blob, layout, progress))?;
-    Ok(Traffic { moved: size_of(&wanted), present: size_of(&present) })
+    let (mut whole, mut parts) = (Vec::new(), Vec::new());
+    for blob in &documents.contents {
+        match wanted(&blob.digest) {
+            Wanted::Nothing => {}
+            Wanted::Whole => whole.push(blob.clone()),
+            Wanted::Parts(ranges) => parts.push((blob, ranges)),
+        }
+    }
+    let of_parts: u64 =
+        parts.iter().flat_map(|(_, ranges)| ranges).map(|range| range.end - range.start).sum();
+    progress.begin("fetching", size_of(&whole).saturating_add(of_parts));
+    let mut moved = 0;
+    for (blob, ranges) in parts {
+        match registry.fetch_parts(blob, &ranges, layout, progress)? {
+            Some(bytes) => moved += bytes,
+            None => whole.push(blob.clone()),
+        }
+    }
+    each(&whole, &|blob| registry.fetch(blob, layout, progress))?;
+    moved += size_of(&whole);
+    Ok(Traffic { moved, present: documents.size().saturating_sub(moved) })
 }
 
 fn size_of(blobs: &[Descriptor]) -> u64 {

@@ -28,7 +28,7 @@ use crate::pull::differs;
 
 /// How many blobs are on their way at a time.
 const AT_ONCE: usize = 4;
-const BUFFER: usize = 256 << 10;
+pub(crate) const BUFFER: usize = 256 << 10;
 
 /// What was moved.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,16 @@ pub(crate) fn each(blobs: &[Descriptor], work: &(dyn Fn(&Descriptor) -> Result<(
     // the largest first, so that none of them is left for the end
     let mut sorted: Vec<&Descriptor> = blobs.iter().collect();
     sorted.sort_by_key(|blob| std::cmp::Reverse(blob.size));
-    let queue = Mutex::new(VecDeque::from(sorted));
+    at_once(sorted, work)
+}
+
+/// The same for anything, in its order.
+pub(crate) fn at_once<T: Send + Sync>(
+    items: Vec<&T>,
+    work: &(dyn Fn(&T) -> Result<()> + Sync),
+) -> Result<()> {
+    let count = items.len();
+    let queue = Mutex::new(VecDeque::from(items));
     let next = || queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop_front();
     let run = || -> Result<()> {
         while let Some(blob) = next() {
@@ -56,7 +65,7 @@ pub(crate) fn each(blobs: &[Descriptor], work: &(dyn Fn(&Descriptor) -> Result<(
         Ok(())
     };
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..AT_ONCE.min(blobs.len())).map(|_| scope.spawn(run)).collect();
+        let threads: Vec<_> = (0..AT_ONCE.min(count)).map(|_| scope.spawn(run)).collect();
         let results = threads.into_iter().map(|thread| {
             thread.join().unwrap_or_else(|_| Err(Error::new(Kind::Internal, "a transfer has panicked")))
         });
@@ -124,14 +133,29 @@ impl Registry {
     }
 
     fn blob_from(&self, doing: &str, blob: &Descriptor, offset: u64) -> Result<Response<Body>> {
+        match offset {
+            0 => self.blob(doing, blob, None),
+            _ => self.blob(doing, blob, Some((offset, None))),
+        }
+    }
+
+    /// A blob, or what begins at an offset and ends before another. The registry may give the whole of it nevertheless.
+    pub(crate) fn blob(
+        &self,
+        doing: &str,
+        blob: &Descriptor,
+        part: Option<(u64, Option<u64>)>,
+    ) -> Result<Response<Body>> {
         let address = self.address(&format!("blobs/{}", blob.digest));
-        let range = format!("bytes={offset}-");
-        let headers = [(header::RANGE, range.as_str())];
-        let headers = if offset == 0 { &headers[..0] } else { &headers[..] };
-        let response = self.send(doing, Right::Pull, "GET", &address, headers, &Payload::None)?;
+        let range = part.map(|(from, to)| {
+            let last = to.map(|to| (to - 1).to_string()).unwrap_or_default();
+            format!("bytes={from}-{last}")
+        });
+        let headers: Vec<_> = range.iter().map(|range| (header::RANGE, range.as_str())).collect();
+        let response = self.send(doing, Right::Pull, "GET", &address, &headers, &Payload::None)?;
         match response.status().as_u16() {
             200 => Ok(response),
-            206 if offset > 0 && starts_at(&response, offset) => Ok(response),
+            206 if part.is_some_and(|(from, _)| starts_at(&response, from)) => Ok(response),
             404 => Err(Error::new(Kind::BlobMissing, format!("{doing}: the registry does not have it"))
                 .hint("push the bundle again: the registry has lost it, or another repository has it")),
             206 => Err(Error::new(

@@ -7,15 +7,17 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use nix::errno::Errno;
+use rayon::prelude::*;
 use template_bundle::digest::Hasher;
 use template_bundle::error::IoContext;
-use template_bundle::toc::{Entry, Node};
+use template_bundle::toc::{Entry, Node, Toc};
 use template_bundle::tree::Sink;
-use template_bundle::{Digest, Error, Kind, Result};
+use template_bundle::{Digest, Error, Kind, Result, needed};
 
 use crate::node;
 use crate::store::Store;
@@ -40,10 +42,27 @@ pub(crate) fn object_key(entry: &Entry) -> Option<Digest> {
     Some(hasher.finish())
 }
 
+/// Keys by entry. An inode serves one path of a tree, so the first one has it.
+fn keys(entries: &[Entry]) -> Vec<Option<Digest>> {
+    let keys: Vec<Option<Digest>> = entries.par_iter().with_min_len(64).map(object_key).collect();
+    let mut used = HashSet::new();
+    keys.into_iter().map(|key| key.filter(|key| used.insert(*key))).collect()
+}
+
+/// The bytes of an OCI layer that a store needs to build its tree; none when that is all of them, or nearly.
+pub(crate) fn lacking(store: &Store, toc: &Toc) -> Result<Option<Vec<Range<u64>>>> {
+    let keys = keys(&toc.entries);
+    needed::ranges(toc, &|index, entry| match &keys[index] {
+        Some(key) => node::looks_like(&store.object(key), entry),
+        None => Ok(false),
+    })
+}
+
 /// Builds the files of a tree from verified contents.
 pub(crate) struct Builder<'a> {
     store: &'a Store,
     root: &'a Path,
+    keys: Vec<Option<Digest>>,
     /// Files of the trees before this one, which have no names as objects yet.
     made: &'a HashMap<Digest, PathBuf>,
     state: Mutex<State>,
@@ -54,8 +73,6 @@ pub(crate) struct Builder<'a> {
 pub(crate) struct State {
     /// Large files that are being written.
     open: HashMap<usize, File>,
-    /// Keys that this tree has used: an inode serves one path of a tree.
-    used: HashSet<Digest>,
     /// Files that will be objects.
     pub(crate) new: Vec<(Digest, PathBuf)>,
     pub(crate) written: u64,
@@ -63,8 +80,13 @@ pub(crate) struct State {
 }
 
 impl<'a> Builder<'a> {
-    pub(crate) fn new(store: &'a Store, root: &'a Path, made: &'a HashMap<Digest, PathBuf>) -> Self {
-        Builder { store, root, made, state: Mutex::default() }
+    pub(crate) fn new(
+        store: &'a Store,
+        root: &'a Path,
+        entries: &[Entry],
+        made: &'a HashMap<Digest, PathBuf>,
+    ) -> Self {
+        Builder { store, root, keys: keys(entries), made, state: Mutex::default() }
     }
 
     /// What was built, when all contents came by.
@@ -74,11 +96,6 @@ impl<'a> Builder<'a> {
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// Claims the key of an entry for this tree; none if another path has it.
-    fn claim(&self, entry: &Entry) -> Option<Digest> {
-        object_key(entry).filter(|key| self.state().used.insert(*key))
     }
 
     /// Links a file that the store or an earlier tree has. Its content is not read, but what looks damaged is left alone.
@@ -101,11 +118,11 @@ impl<'a> Builder<'a> {
         Ok(false)
     }
 
-    fn complete(&self, path: PathBuf, entry: &Entry, key: Option<Digest>) -> Result<()> {
+    fn complete(&self, index: usize, path: PathBuf, entry: &Entry) -> Result<()> {
         node::set_metadata(&path, entry)?;
         let mut state = self.state();
         state.written += entry.size();
-        if let Some(key) = key {
+        if let Some(key) = self.keys[index] {
             state.new.push((key, path));
         }
         Ok(())
@@ -113,20 +130,21 @@ impl<'a> Builder<'a> {
 }
 
 impl Sink for Builder<'_> {
-    fn file(&self, _: usize, entry: &Entry, content: &[u8]) -> Result<()> {
-        let path = node::path(self.root, entry);
-        let key = self.claim(entry);
-        if let Some(key) = &key
-            && self.link(key, &path, entry)?
-        {
-            return Ok(());
+    fn has(&self, index: usize, entry: &Entry) -> Result<bool> {
+        match &self.keys[index] {
+            Some(key) => self.link(key, &node::path(self.root, entry), entry),
+            None => Ok(false),
         }
+    }
+
+    fn file(&self, index: usize, entry: &Entry, content: &[u8]) -> Result<()> {
+        let path = node::path(self.root, entry);
         let file = node::make_file(&path)?;
         if matches!(&entry.node, Node::File { holes, .. } if !holes.is_empty()) {
             file.set_len(entry.size()).doing("writing", &path)?;
         }
         node::write_part(&file, &path, entry, 0, content)?;
-        self.complete(path, entry, key)
+        self.complete(index, path, entry)
     }
 
     fn part(&self, index: usize, entry: &Entry, offset: u64, content: &[u8]) -> Result<()> {
@@ -145,15 +163,6 @@ impl Sink for Builder<'_> {
 
     fn end(&self, index: usize, entry: &Entry) -> Result<()> {
         self.state().open.remove(&index);
-        let path = node::path(self.root, entry);
-        let key = self.claim(entry);
-        if let Some(key) = &key {
-            // what was written serves where there is nothing to link, so it goes last
-            let linked = path.with_file_name(format!(".wh.{}", key.hex()));
-            if self.link(key, &linked, entry)? {
-                return fs::rename(&linked, &path).doing("linking", &path);
-            }
-        }
-        self.complete(path, entry, key)
+        self.complete(index, node::path(self.root, entry), entry)
     }
 }

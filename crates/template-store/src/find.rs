@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use template_bundle::ancestors::{self, Ancestor, Evidence};
 use template_bundle::manifest::{Parent, TemplateManifest};
 use template_bundle::names;
+use template_bundle::signature::{Accepted, Policy};
 use template_bundle::versions::compare_versions;
 use template_bundle::{Digest, Error, Kind, Result};
 
@@ -85,6 +86,16 @@ pub struct Stored {
     pub manifest: TemplateManifest,
     /// Keeps gc away as long as it is held.
     pub(crate) _in_use: Option<Arc<Lock>>,
+}
+
+/// A template in the store whose signatures were verified again.
+pub struct Proven {
+    /// It.
+    pub stored: Stored,
+    /// The signature that was accepted.
+    pub accepted: Accepted,
+    /// The templates that it was made from.
+    pub ancestors: Vec<Ancestor>,
 }
 
 impl Stored {
@@ -179,6 +190,17 @@ impl Store {
         }
         ancestors::check(&file.templates).map_err(|e| wrong(e.message))?;
         Ok(file.templates)
+    }
+
+    /// A template by its digest, with what its documents in the store prove to this policy.
+    pub fn prove(&self, digest: &Digest, policy: &Policy) -> Result<Option<Proven>> {
+        let in_use = self.hold(digest)?;
+        let Some(stored) = self.get(digest)?.filter(|_| self.has_evidence(digest)) else { return Ok(None) };
+        let evidence = self.evidence(&stored)?;
+        let Some((own, parents)) = evidence.split_first() else { return Ok(None) };
+        let (accepted, ancestors) = ancestors::verify(own, parents, policy)?;
+        let manifest = own.manifest()?;
+        Ok(Some(Proven { stored: Stored { manifest, _in_use: in_use, ..stored }, accepted, ancestors }))
     }
 
     /// Finds `NAME`, `NAME:VERSION`, or `sha256:…`; the newest version when none is given. As long as the result lives,

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -16,17 +17,18 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use template_bundle::ancestors::Ancestor;
 use template_bundle::bundle::Bundle;
 use template_bundle::error::IoContext;
-use template_bundle::manifest::{Component, Part, Tree};
+use template_bundle::manifest::{Component, Part, TemplateManifest, Tree};
 use template_bundle::pack::Progress;
-use template_bundle::signature::Accepted;
+use template_bundle::signature::{Accepted, Policy};
 use template_bundle::toc::{Entry, Node};
 use template_bundle::tree::Sink;
 use template_bundle::whiteout::{is_whiteout, removed_by};
 use template_bundle::{Digest, Error, Kind, Result};
 
-use crate::builder::Builder;
+use crate::builder::{self, Builder};
 use crate::files::{make_dirs, sync_dir, sync_filesystem, write_file};
-use crate::find::{RECORD, Record, RecordedAncestor, Stored};
+use crate::find::{Proven, RECORD, Record, RecordedAncestor, Stored};
+use crate::lock::Lock;
 use crate::node;
 use crate::roots;
 use crate::scratch::Scratch;
@@ -45,6 +47,8 @@ pub struct Imported {
     pub present: bool,
     /// The name and version meant this template before.
     pub replaced: Option<Digest>,
+    /// Bytes of OCI layers that were read.
+    pub bytes_read: u64,
     /// Bytes of files that were written.
     pub bytes_written: u64,
     /// Bytes of files that the store had already.
@@ -65,7 +69,7 @@ pub fn import(
     let _adding = store.lock_adding(&mut waiting("waiting for a gc to end", progress))?;
     let mut waiting = waiting("waiting for another import of the same template", progress);
     let _lock = store.lock_import(&bundle.digest, &mut waiting)?;
-    let replaced = check_name(store, bundle, &accepted)?;
+    let replaced = check_name(store, &bundle.manifest, &bundle.digest, &accepted)?;
     // what is damaged is made again, and so is a record in which an older helper did not note all of it
     let known = sound(store.get(&bundle.digest))?.filter(|_| store.has_evidence(&bundle.digest));
     let mut making = Making {
@@ -100,9 +104,77 @@ pub fn import(
         ancestors: bundle.ancestors().cloned().collect(),
         present,
         replaced,
+        bytes_read: counts.read,
         bytes_written: counts.written,
         bytes_shared: counts.shared,
     })
+}
+
+/// The same without a bundle, for a template that the store has completely: its documents there are verified again.
+pub fn import_again(
+    store: &Store,
+    digest: &Digest,
+    policy: &Policy,
+    gc_root: Option<&Path>,
+    progress: &dyn Progress,
+) -> Result<Option<Imported>> {
+    let gc_root = gc_root.map(roots::place).transpose()?;
+    let _adding = store.lock_adding(&mut waiting("waiting for a gc to end", progress))?;
+    let Some(Proven { stored, accepted, ancestors }) = store.prove(digest, policy)? else { return Ok(None) };
+    let manifest = &stored.manifest;
+    if !manifest.components.iter().flat_map(Component::parts).all(|(part, tree)| store.has_tree(part, tree)) {
+        return Ok(None);
+    }
+    let replaced = check_name(store, manifest, digest, &accepted)?;
+    store.set_ref(manifest, digest)?;
+    if let Some(file) = gc_root {
+        roots::register(store, file, *digest)?;
+    }
+    Ok(Some(Imported {
+        stored,
+        accepted,
+        ancestors,
+        present: true,
+        replaced,
+        bytes_read: 0,
+        bytes_written: 0,
+        bytes_shared: 0,
+    }))
+}
+
+/// What an import needs of an OCI layer.
+pub struct Lacking {
+    /// The OCI layer.
+    pub blob: Digest,
+    /// The bytes of it; none when that is all of them, or nearly.
+    pub ranges: Option<Vec<Range<u64>>>,
+}
+
+/// Keeps what the store has, so that what is found to be lacking is all that an import needs.
+pub struct Gate {
+    _lock: Lock,
+}
+
+/// Waits until nothing is being removed; nothing will be as long as the gate is there.
+pub fn close_gate(store: &Store, progress: &dyn Progress) -> Result<Gate> {
+    Ok(Gate { _lock: store.lock_adding(&mut waiting("waiting for a gc to end", progress))? })
+}
+
+/// Looks what the store lacks of a bundle whose tables of contents are there. OCI layers of trees that it has are left out.
+pub fn lacking(store: &Store, bundle: &Bundle, _gate: &Gate) -> Result<Vec<Lacking>> {
+    let mut out: Vec<Lacking> = Vec::new();
+    for component in &bundle.manifest.components {
+        for (part, tree) in component.parts().filter(|(part, tree)| !store.has_tree(*part, tree)) {
+            let toc = bundle.toc(component, part, tree)?;
+            let ranges = builder::lacking(store, &toc)?;
+            match out.iter_mut().find(|lacking| lacking.blob == tree.digest) {
+                // two trees of one OCI layer
+                Some(known) => known.ranges = None,
+                None => out.push(Lacking { blob: tree.digest, ranges }),
+            }
+        }
+    }
+    Ok(out)
 }
 
 /// Says what is waited for, once, and lets an interrupt end it.
@@ -128,9 +200,14 @@ fn sound<T>(found: Result<Option<T>>) -> Result<Option<T>> {
 }
 
 /// What the name and version mean until now. A name belongs to who was the first to sign it.
-fn check_name(store: &Store, bundle: &Bundle, accepted: &Accepted) -> Result<Option<Digest>> {
-    let (name, version) = (&bundle.manifest.name, &bundle.manifest.template_version);
-    let old = sound(store.get_ref(name, version))?.filter(|old| *old != bundle.digest);
+fn check_name(
+    store: &Store,
+    manifest: &TemplateManifest,
+    digest: &Digest,
+    accepted: &Accepted,
+) -> Result<Option<Digest>> {
+    let (name, version) = (&manifest.name, &manifest.template_version);
+    let old = sound(store.get_ref(name, version))?.filter(|old| old != digest);
     if let Some(old) = old
         && let Some(stored) = sound(store.get(&old))?
         && stored.record.signer != accepted.identity
@@ -138,7 +215,7 @@ fn check_name(store: &Store, bundle: &Bundle, accepted: &Accepted) -> Result<Opt
         return Err(Error::new(
             Kind::Refused,
             format!(
-                "'{name}:{version}' in the store is signed by '{}', this bundle by '{}'",
+                "'{name}:{version}' in the store is signed by '{}', this one by '{}'",
                 stored.record.signer, accepted.identity
             ),
         )
@@ -170,6 +247,7 @@ fn note(store: &Store, bundle: &Bundle, accepted: &Accepted, imported_at: &str) 
 
 #[derive(Default)]
 struct Counts {
+    read: u64,
     written: u64,
     shared: u64,
 }
@@ -211,20 +289,22 @@ impl Making<'_> {
         let root = path.join("root");
         fs::create_dir_all(&root).doing("creating", &root)?;
 
-        let builder = Builder::new(self.store, &root, &self.files);
-        for entry in &toc.entries {
+        let builder = Builder::new(self.store, &root, &toc.entries, &self.files);
+        for (index, entry) in toc.entries.iter().enumerate() {
             match entry.node {
                 Node::Directory if !entry.path.0.is_empty() => node::make_dir(&node::path(&root, entry))?,
                 Node::File { size: 0, .. } if part == Part::Finish && is_whiteout(&entry.path.0) => {}
                 // an empty file has no content that would come by
-                Node::File { size: 0, .. } => builder.file(0, entry, &[])?,
+                Node::File { size: 0, .. } if builder.has(index, entry)? => {}
+                Node::File { size: 0, .. } => builder.file(index, entry, &[])?,
                 _ => node::make_special(&root, entry)?,
             }
         }
         if part == Part::Finish {
             make_whiteouts(&root, &toc.entries)?;
         }
-        bundle.read_tree(component, tree, &toc, false, &builder, &|n| progress.advance(n))?;
+        self.counts.read +=
+            bundle.read_tree(component, tree, &toc, false, &builder, &|n| progress.advance(n))?;
         for entry in &toc.entries {
             if let Node::Hardlink { target } = &entry.node {
                 let path = node::path(&root, entry);

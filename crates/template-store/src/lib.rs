@@ -46,10 +46,10 @@ mod store;
 
 pub use checkout::{check_target, checkout, materialize};
 pub use direct::checkout_bundle;
-pub use find::{Record, RecordedAncestor, Stored};
+pub use find::{Proven, Record, RecordedAncestor, Stored};
 pub use fsck::{Checked, Finding, What, fsck};
 pub use gc::{Collected, GcOptions, Judged, Why, gc};
-pub use import::{Imported, import};
+pub use import::{Gate, Imported, Lacking, close_gate, import, import_again, lacking};
 pub use node::copy_metadata;
 pub use results::{Kept, UNUSED_DAYS, set_result_aside};
 pub use scratch::Scratch;

@@ -254,7 +254,6 @@ impl Store {
         Toc::read(&bytes[..])
     }
 
-    /// Whether a tree is there with its table of contents. Its files are not looked at.
     /// Digests of the blobs of trees that are here already: an import needs them no more.
     pub fn blobs_of_trees(&self, manifest: &TemplateManifest) -> BTreeSet<Digest> {
         let trees = manifest.components.iter().flat_map(Component::parts);
@@ -264,6 +263,7 @@ impl Store {
             .collect()
     }
 
+    /// Whether a tree is there with its table of contents. Its files are not looked at.
     pub(crate) fn has_tree(&self, part: Part, tree: &Tree) -> bool {
         let dir = self.tree_dir(part, tree);
         dir.join("root").is_dir()

@@ -10,10 +10,11 @@ use clap::Args;
 use serde_json::json;
 use template_bundle::manifest::{ROOTFS, TemplateManifest};
 use template_bundle::{Digest, Error};
+use template_registry::Reference;
 
 use crate::cli::{Cli, Trust};
 use crate::progress::Progress;
-use crate::{output, source};
+use crate::{output, remote, source};
 
 /// Make a writable tree of a component
 ///
@@ -26,7 +27,7 @@ use crate::{output, source};
 /// was is found at the next such checkout, and made again.
 ///
 /// With --no-store the component comes straight from a verified bundle, of which nothing else is read, and no store is
-/// needed. Without root it may then hold plain files and directories only, which belong to the caller.
+/// needed. From a registry, nothing else is fetched. Without root it may then hold plain files and directories only, which belong to the caller.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -87,7 +88,14 @@ fn from_bundle(cli: &Cli, opts: &CheckoutOpts) -> Result<u8> {
     }
     let progress = Progress::new(&cli.global, "checkout");
     template_store::check_target(&opts.target)?;
-    let bundle = source::open_bundle(&opts.template, &opts.trust)?;
+    let (bundle, _fetched) = match Reference::is_one(&opts.template) {
+        true => {
+            let (bundle, fetched) =
+                remote::component(&opts.template, &opts.trust, &opts.component, &opts.target, &progress)?;
+            (bundle, Some(fetched))
+        }
+        false => (source::open_bundle(&opts.template, &opts.trust)?, None),
+    };
     let component = bundle.manifest.component(&opts.component)?;
     let entries = template_store::checkout_bundle(&bundle, component, opts.raw, &opts.target, &progress)?;
     progress.finish();

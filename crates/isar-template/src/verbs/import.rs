@@ -53,6 +53,7 @@ pub fn run(cli: &Cli, opts: &ImportOpts) -> Result<u8> {
         "nothingToDo": imported.present,
         "replaced": imported.replaced,
         "bytesFetched": traffic.moved,
+        "bytesRead": imported.bytes_read,
         "bytesWritten": imported.bytes_written,
         "bytesShared": imported.bytes_shared,
         "gcRoot": opts.gc_root.as_ref().map(|file| file.to_string_lossy()),
@@ -71,7 +72,12 @@ pub fn run(cli: &Cli, opts: &ImportOpts) -> Result<u8> {
         } else {
             let (written, shared) =
                 (output::size(imported.bytes_written), output::size(imported.bytes_shared));
-            let _ = writeln!(out, "imported into {}: {written} new, {shared} shared", store.path().display());
+            let read = output::size(imported.bytes_read);
+            let _ = writeln!(
+                out,
+                "imported into {}: {read} read, {written} written, {shared} shared",
+                store.path().display()
+            );
         }
     })?;
     Ok(0)

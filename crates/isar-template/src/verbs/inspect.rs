@@ -8,12 +8,14 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
 use template_bundle::Digest;
-use template_bundle::bundle::Bundle;
 use template_bundle::manifest::TemplateManifest;
+use template_bundle::signature::Accepted;
+use template_registry::Reference;
 
 use crate::chain::{self, Link};
 use crate::cli::{Cli, Trust};
-use crate::{output, source};
+use crate::progress::Progress;
+use crate::{output, remote, source};
 
 /// Show what is in a bundle or a stored template
 ///
@@ -30,7 +32,7 @@ pub struct InspectOpts {
     packages: bool,
     #[command(flatten)]
     trust: Trust,
-    /// NAME[:VERSION] or sha256:… of the store, or a bundle
+    /// NAME[:VERSION] or sha256:… of the store, or a bundle, on disk or in a registry
     #[arg(value_name = "TEMPLATE|BUNDLE")]
     what: String,
 }
@@ -38,10 +40,11 @@ pub struct InspectOpts {
 /// Runs the verb.
 pub fn run(cli: &Cli, opts: &InspectOpts) -> Result<u8> {
     if source::is_bundle(&opts.what) {
+        let progress = Progress::new(&cli.global, "inspect");
         if opts.trust.is_given() {
-            return verified(cli, opts);
+            return verified(cli, opts, &progress);
         }
-        let bundle = Bundle::open_unverified(&source::bundle_path(&opts.what)?)?;
+        let (bundle, _documents) = source::open_documents(&opts.what, &opts.trust, &progress)?;
         let signed = match bundle.signatures.len() {
             0 => "not signed".to_string(),
             n => format!("{n} signature(s), NOT VERIFIED"),
@@ -63,14 +66,26 @@ pub fn run(cli: &Cli, opts: &InspectOpts) -> Result<u8> {
 }
 
 /// A bundle whose documents are what the signer meant.
-fn verified(cli: &Cli, opts: &InspectOpts) -> Result<u8> {
-    let bundle = source::open_bundle(&opts.what, &opts.trust)?;
-    let accepted = bundle.accepted()?;
-    let signed = format!("by '{}' with {}, verified now", accepted.identity, accepted.fingerprint);
-    let extra = json!({
-        "verified": true, "signatures": bundle.signatures.len(),
-        "signer": accepted.identity, "fingerprint": accepted.fingerprint,
-    });
+fn verified(cli: &Cli, opts: &InspectOpts, progress: &Progress) -> Result<u8> {
+    let words = |accepted: &Accepted| {
+        let signed = format!("by '{}' with {}, verified now", accepted.identity, accepted.fingerprint);
+        let extra = json!({
+            "verified": true, "signer": accepted.identity, "fingerprint": accepted.fingerprint,
+        });
+        (signed, extra)
+    };
+    if Reference::is_one(&opts.what) {
+        let reference = opts.trust.reference(&opts.what)?;
+        if let Some(proven) = remote::proven(cli, &reference, &opts.trust)? {
+            let (signed, extra) = words(&proven.accepted);
+            let chain: Vec<Link> = proven.ancestors.iter().map(Link::from).collect();
+            let stored = &proven.stored;
+            return show(cli, opts, &stored.manifest, &stored.record.digest, &signed, &chain, extra);
+        }
+    }
+    let (bundle, _documents) = source::open_documents(&opts.what, &opts.trust, progress)?;
+    let (signed, mut extra) = words(bundle.accepted()?);
+    extra["signatures"] = bundle.signatures.len().into();
     let chain: Vec<Link> = bundle.ancestors().map(Link::from).collect();
     show(cli, opts, &bundle.manifest, &bundle.digest, &signed, &chain, extra)
 }

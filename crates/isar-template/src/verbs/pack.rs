@@ -74,7 +74,7 @@ fn parse_component(text: &str) -> Result<(String, PathBuf), String> {
 pub fn run(cli: &Cli, opts: &PackOpts) -> Result<u8> {
     let progress = Progress::new(&cli.global, "pack");
     let parents = match &opts.parent {
-        Some(parent) => source::evidence(cli, parent, &opts.trust)
+        Some(parent) => source::evidence(cli, parent, &opts.trust, &progress)
             .with_context(|| format!("--parent '{}'", parent.escape_debug()))?,
         None if opts.trust.is_given() => {
             return Err(Error::usage("options of trust are for the parent, and there is no --parent")

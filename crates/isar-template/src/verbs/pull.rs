@@ -2,7 +2,6 @@
 // Copyright (c) The isar-template authors
 //! # pull: a bundle from a registry
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -10,13 +9,13 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 use template_bundle::Error;
-use template_bundle::bundle::Bundle;
 use template_bundle::writer::Writer;
-use template_registry::{Reference, Registry};
+use template_registry::Wanted;
 
 use crate::cli::{Cli, Trust};
 use crate::output as show;
 use crate::progress::Progress;
+use crate::remote;
 
 /// Fetch a bundle from a registry
 ///
@@ -41,10 +40,12 @@ pub struct PullOpts {
 /// Runs the verb.
 pub fn run(cli: &Cli, opts: &PullOpts) -> Result<u8> {
     let progress = Progress::new(&cli.global, "pull");
-    let mut reference: Reference = opts.reference.parse()?;
-    let pin = opts.trust.pin()?;
-    reference.digest = reference.digest.or(pin);
-    let verified = opts.trust.is_given().then(|| opts.trust.policy()).transpose()?;
+    let reference = opts.trust.reference(&opts.reference)?;
+    if opts.trust.offline {
+        return Err(Error::usage("pull asks a registry, and --offline forbids it")
+            .hint("leave it out")
+            .into());
+    }
     let output = match (&opts.output, &reference.tag) {
         (Some(output), _) => output.clone(),
         (None, Some(tag)) => {
@@ -56,21 +57,18 @@ pub fn run(cli: &Cli, opts: &PullOpts) -> Result<u8> {
                 .into());
         }
     };
-    let registry = Registry::new(&reference, opts.trust.registry.plain_http)?;
+    let registry = opts.trust.registry(&reference)?;
     let new = Writer::new(&output)?;
-    progress.step("fetching documents");
-    let documents = template_registry::documents(&registry, &reference, new.path())?;
-    let bundle = match &verified {
-        Some(policy) => Bundle::open(new.path(), policy, pin.as_ref())?,
-        None => Bundle::open_unverified(new.path())?,
-    };
+    let (bundle, documents) = remote::documents(&opts.trust, &registry, &reference, new.path(), &progress)?;
     let traffic =
-        template_registry::contents(&registry, &documents, &BTreeSet::new(), new.path(), &progress)?;
+        template_registry::contents(&registry, &documents, &|_| Wanted::Whole, new.path(), &progress)?;
     new.finish(&bundle.layout().index()?)?;
     progress.finish();
     let manifest = &bundle.manifest;
-    let signer =
-        verified.is_some().then(|| bundle.accepted()).transpose()?.map(|accepted| accepted.identity.clone());
+    let signer = match opts.trust.is_given() {
+        true => Some(bundle.accepted()?.identity.clone()),
+        false => None,
+    };
     let fields = json!({
         "name": manifest.name,
         "templateVersion": manifest.template_version,
