@@ -11,7 +11,6 @@ TEMPLATE_LIB = "${LAYERDIR_template}/lib/imagetemplate/*.py:True"
 # to parse again.
 python () {
     from imagetemplate import bundle, settings
-    if settings.consumes(d) and not d.getVar('TEMPLATE_DIGEST'):
-        location = bundle.parse_source(d.getVar('TEMPLATE_SOURCE')).location
-        bb.parse.mark_dependency(d, bundle.index_path(location))
+    if settings.consumes(d) and not bundle.named_digest(d):
+        bb.parse.mark_dependency(d, bundle.index_path(bundle.source(d).location))
 }

@@ -21,7 +21,7 @@ def d(store, tmp_path):
             "BASE_DISTRO": "debian", "HOST_BASE_DISTRO": "debian", "BASE_DISTRO_CODENAME": "bookworm",
             "DISTRO_ARCH": "arm64", "HOST_ARCH": "amd64", "COMPAT_DISTRO_ARCH": "armhf",
             "TEMPLATE_ALLOWED_SIGNERS": "/signers", "TEMPLATE_IDENTITY": "platform@example.org",
-            "TEMPLATE_PIN": "sha256:1",
+            "TEMPLATE_PIN": "sha256:1", "TEMPLATE_SOURCE": "/bundle.tar",
         }
     )  # fmt: skip
 

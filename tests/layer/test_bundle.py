@@ -47,6 +47,13 @@ def test_several_templates_need_a_digest(tmp_path, entries):
         bundle.read_digest(str(tmp_path))
 
 
+@pytest.mark.parametrize("configured, digest", [("sha256:1", "sha256:1"), ("", f"sha256:{'ab' * 32}")])
+def test_a_reference_may_name_the_release(store, configured, digest):
+    d = store({"TEMPLATE_SOURCE": f"oci://host:5000/team/platform:1.0@sha256:{'ab' * 32}", "TEMPLATE_DIGEST": configured})
+    assert bundle.source(d).scheme == bundle.REGISTRY
+    assert bundle.named_digest(d) == digest
+
+
 def test_what_is_no_tar_is_no_bundle(tmp_path):
     path = tmp_path / "b.tar"
     path.write_text("no tar")

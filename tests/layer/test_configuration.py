@@ -138,7 +138,40 @@ def test_what_is_not_trusted_is_not_kept(trusting, monkeypatch):
 
 def test_an_https_bundle_is_fetched_first(trusting):
     trusting.setVar("TEMPLATE_SOURCE", "https://example.org/bundle.tar")
-    assert verified.local_path(trusting, lambda d: "/downloads/bundle.tar") == "/downloads/bundle.tar"
+    assert verified.location(trusting, lambda d: "/downloads/bundle.tar") == "/downloads/bundle.tar"
+
+
+def test_a_registry_is_for_the_helper(trusting):
+    trusting.setVar("TEMPLATE_SOURCE", "oci://host/platform:1.0")
+    assert verified.location(trusting, None) == "oci://host/platform:1.0"
+    assert "--offline" not in verified.options(trusting) and "--plain-http" not in verified.options(trusting)
+    trusting.setVar("BB_NO_NETWORK", "1")
+    trusting.setVar("TEMPLATE_PLAIN_HTTP", "1")
+    assert verified.options(trusting)[-2:] == ["--offline", "--plain-http"]
+    trusting.setVar("TEMPLATE_SOURCE", "/bundle.tar")
+    assert "--offline" not in verified.options(trusting)
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_component_is_not_fetched_when_the_store_has_it(trusting, monkeypatch, stored):
+    """Files of the store are root's, so they are given to who builds."""
+    ran, as_root = [], []
+
+    def run(d, verb, *arguments, privileged=True):
+        ran.append((verb, privileged, *arguments[:3]))
+        if verb == "inspect" and not stored:
+            raise helper.HelperError("not there", None, "not-found")
+
+    monkeypatch.setattr(helper, "run", run)
+    monkeypatch.setattr(helper, "as_root", lambda d, *words: as_root.append((words[0], words[-1])))
+    trusting.setVar("TEMPLATE_SOURCE", "oci://host/platform:1.0")
+    verified.take_component(trusting, "sstate", "/out", "oci://host/platform:1.0")
+    if stored:
+        assert ran[1] == ("checkout", True, "--component", "sstate", "sha256:1")
+        assert as_root == [("chown", "/out")]
+    else:
+        assert ran[1] == ("checkout", False, "--no-store", "--component", "sstate")
+        assert not as_root
 
 
 def test_multiconfigs_on_different_templates_need_a_tmpdir_each(consuming, store):

@@ -30,6 +30,7 @@ def imported(store, tmp_path):
             "TEMPLATE_IMPORTED": str(path),
             "TEMPLATE_VERIFIED": str(tmp_path / "nothing"),
             "TEMPLATE_PIN": DIGEST,
+            "TEMPLATE_SOURCE": "/bundle.tar",
             "TEMPLATE_IDENTITY": "platform@example.org",
             "BB_CURRENT_MC": "own",
             "DISTRO": "debian-bookworm",

@@ -94,6 +94,15 @@ def test_the_program_runs_with_these_proxies(store, monkeypatch):
     assert {"http_proxy=http://configured", "SSH_AUTH_SOCK=/agent", "SSL_CERT_FILE=/ca.pem"} < set(commands[0])
 
 
+def test_logins_are_those_of_who_builds(store, monkeypatch):
+    commands = []
+    monkeypatch.setattr(helper.subprocess, "Popen", lambda command, **_: commands.append(command))
+    helper.run_privileged(store({"BB_ORIGENV": Environment(HOME="/home/me", XDG_RUNTIME_DIR="/run/user/1")}), ["true"])
+    assert {"HOME=/root", "DOCKER_CONFIG=/home/me/.docker", "XDG_CONFIG_HOME=/home/me/.config", "XDG_RUNTIME_DIR=/run/user/1"} < set(commands[0])
+    helper.run_privileged(store({"REGISTRY_AUTH_FILE": "/auth.json", "BB_ORIGENV": Environment(DOCKER_CONFIG="/docker")}), ["true"])
+    assert {"REGISTRY_AUTH_FILE=/auth.json", "DOCKER_CONFIG=/docker"} < set(commands[1])
+
+
 @pytest.mark.parametrize("multiconfig, target", [("", "image"), ("default", "image"), ("own", "mc:own:image")])
 def test_a_target_is_named_as_on_the_command_line(store, multiconfig, target):
     assert helper.target(store({"BB_CURRENT_MC": multiconfig}), "image") == target

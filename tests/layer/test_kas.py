@@ -22,6 +22,7 @@ FRAGMENTS = {
         "TEMPLATE_SOURCE[sha256sum] ?= \"${@d.getVar('TEMPLATE_SOURCE_SHA256SUM') or ''}\"",
         'TEMPLATE_MODE = "consume"',
     ],
+    "consume-registry": ['TEMPLATE_MODE = "consume"'],
     "offline": ['BB_NO_NETWORK = "1"'],
     "derive": ['TEMPLATE_MODE = "derive"'],
     "off": ['TEMPLATE_MODE = "off"'],

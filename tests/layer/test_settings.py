@@ -96,7 +96,14 @@ def test_produce_errors(store, produce, change, message):
     [
         ({"TEMPLATE_SOURCE": ""}, "needs TEMPLATE_SOURCE"),
         ({"TEMPLATE_SOURCE": "bundle"}, "TEMPLATE_SOURCE: 'bundle' is not an absolute path"),
-        ({"TEMPLATE_SOURCE": "oci://host/name"}, "TEMPLATE_SOURCE: 'oci://host/name' is neither a path"),
+        ({"TEMPLATE_SOURCE": "ftp://host/name"}, "TEMPLATE_SOURCE: 'ftp://host/name' is neither a path"),
+        ({"TEMPLATE_SOURCE": "oci://host/name:1.0"}, "a TEMPLATE_SOURCE in a registry needs TEMPLATE_DIGEST"),
+        ({"TEMPLATE_SOURCE": "oci://host/name@sha256:12"}, "has an '@' that no sha256 digest follows"),
+        (
+            {"TEMPLATE_SOURCE": f"oci://host/name@{DIGEST}", "TEMPLATE_DIGEST": DIGEST.replace("0", "1")},
+            f"TEMPLATE_SOURCE names {DIGEST}, and TEMPLATE_DIGEST",
+        ),
+        ({"TEMPLATE_PLAIN_HTTP": "yes"}, "TEMPLATE_PLAIN_HTTP is neither '0' nor '1': 'yes'"),
         ({"TEMPLATE_SOURCE": "/no/bundle"}, "TEMPLATE_SOURCE: '/no/bundle': No such file"),
         ({"TEMPLATE_SOURCE": "https://host/b.tar"}, "needs TEMPLATE_DIGEST"),
         (

@@ -50,10 +50,7 @@ def take(d, manifest, location):
         return 0
     unpacked = os.path.join(d.getVar("WORKDIR"), COMPONENT)
     shutil.rmtree(unpacked, ignore_errors=True)
-    # not from the store, where files are root's: Isar wants downloads to be those of who builds
-    verified.run(
-        d, "checkout", "--no-store", "--component", COMPONENT, *verified.trust_options(d), location, unpacked
-    )
+    verified.take_component(d, COMPONENT, unpacked, location)
     try:
         packages = list(_list(unpacked))
         added = 0

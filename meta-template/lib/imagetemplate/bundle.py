@@ -16,7 +16,10 @@ import tarfile
 MAX_INDEX_BYTES = 1 << 20
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 
-Source = collections.namedtuple("Source", "location is_remote")
+FILE, HTTPS, REGISTRY = "file", "https", "oci"
+# the digest is the one that the location itself names
+Source = collections.namedtuple("Source", "location scheme digest", defaults=(None,))
+NAMED_DIGEST = re.compile(r"oci://[^@]+@(sha256:[0-9a-f]{64})")
 
 
 class BundleError(Exception):
@@ -26,20 +29,35 @@ class BundleError(Exception):
 def parse_source(text):
     """Take apart the value of TEMPLATE_SOURCE."""
     if text.startswith("https://"):
-        return Source(text, True)
+        return Source(text, HTTPS)
+    if text.startswith("oci://"):
+        named = NAMED_DIGEST.fullmatch(text)
+        if "@" in text and not named:
+            raise BundleError(f"'{text}' has an '@' that no sha256 digest follows")
+        return Source(text, REGISTRY, named.group(1) if named else None)
     if text.startswith("file://"):
         text = text[len("file://"):]
     elif re.match(r"[a-z+]+:", text):
-        raise BundleError(f"'{text}' is neither a path nor a file:// nor an https:// URL")
+        raise BundleError(f"'{text}' is neither a path nor a file://, https:// or oci:// URL")
     if not os.path.isabs(text):
         raise BundleError(f"'{text}' is not an absolute path")
-    return Source(text, False)
+    return Source(text, FILE)
+
+
+def source(d):
+    """The Source of a configuration."""
+    return parse_source(d.getVar("TEMPLATE_SOURCE"))
+
+
+def named_digest(d):
+    """The release that a configuration names; without one it is what the bundle has."""
+    return d.getVar("TEMPLATE_DIGEST") or source(d).digest
 
 
 def fetch_url(d):
-    """A remote TEMPLATE_SOURCE as bitbake's fetcher takes it."""
+    """An https TEMPLATE_SOURCE as bitbake's fetcher takes it."""
     checksum = d.getVarFlag("TEMPLATE_SOURCE", "sha256sum")
-    return f"{parse_source(d.getVar('TEMPLATE_SOURCE')).location};sha256sum={checksum}"
+    return f"{source(d).location};sha256sum={checksum}"
 
 
 def read_digest(path):

@@ -30,9 +30,7 @@ class ConsumeError(Exception):
 
 def pin(d):
     """The digest of the template to build on: what bitbake hashes instead of a path."""
-    return d.getVar("TEMPLATE_DIGEST") or bundle.read_digest(
-        bundle.parse_source(d.getVar("TEMPLATE_SOURCE")).location
-    )
+    return bundle.named_digest(d) or bundle.read_digest(bundle.source(d).location)
 
 
 def install_commands(d, commands):
@@ -56,7 +54,7 @@ def import_bundle(d, location, progress=None):
     """
     path = d.getVar("TEMPLATE_IMPORTED")
     result = _run(
-        d, "import", *verified.trust_options(d), "--gc-root", _make_root(path), location,
+        d, "import", *verified.options(d), "--gc-root", _make_root(path), location,
         progress=progress,
     )  # fmt: skip
     template = f"{result['name']}:{result['templateVersion']}"

@@ -13,6 +13,10 @@ NAME = "isar-template"
 ADVICE = f'add to local.conf: TEMPLATE_HELPER = "/path/to/{NAME}"'
 # tasks run with whatever environment bitbake filtered; root gets this one, and the proxies
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PASSED = (
+    "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "DOCKER_CONFIG",
+)  # fmt: skip
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 # Isar's, so that whatever tries the network nevertheless fails at once
 DEAD_PROXY = "http://this.should.fail:4242"
@@ -23,9 +27,10 @@ PROGRESS = re.compile(r"(\d{1,3})%$")
 class HelperError(Exception):
     """The helper is missing, or failed: its message, with its hint on a line of its own."""
 
-    def __init__(self, message, hint=None, kind=None):
+    def __init__(self, message, hint=None, kind=None, verb=None):
         super().__init__(f"{message}\n{hint}" if hint else message)
         self.message = message
+        self.verb = verb
         self.hint = hint
         self.kind = kind
 
@@ -83,22 +88,30 @@ def proxies(d):
     return {name: value for name, value in found.items() if value}
 
 
-def run_privileged(d, argv, **options):
-    """Start `argv` as root in a known environment; returns the Popen object."""
-    environment = {"PATH": PATH, "HOME": "/root", "LC_ALL": "C.UTF-8"}
-    for name in ("SSH_AUTH_SOCK", "SSL_CERT_FILE"):
-        value = d.getVar(name) or original_environment(d)(name)
+def _environment(d, home):
+    """What the helper is to know: proxies, certificates, and where the logins to registries are of who builds."""
+    original = original_environment(d)
+    user = original("HOME")
+    defaults = {"XDG_CONFIG_HOME": f"{user}/.config", "DOCKER_CONFIG": f"{user}/.docker"} if user else {}
+    environment = {"PATH": PATH, "HOME": home, "LC_ALL": "C.UTF-8"}
+    for name in PASSED:
+        value = d.getVar(name) or original(name) or defaults.get(name)
         if value:
             environment[name] = value
     environment.update(proxies(d))
+    return environment
+
+
+def run_privileged(d, argv, **options):
+    """Start `argv` as root in a known environment; returns the Popen object."""
+    environment = _environment(d, "/root")
     settings = [f"{name}={value}" for name, value in environment.items()]
     return subprocess.Popen(["sudo", "-n", "--", "/usr/bin/env", "-i", *settings, *argv], **options)
 
 
 def run_plain(d, argv, **options):
     """Start `argv` as who builds, in an environment as known as root's; returns the Popen object."""
-    environment = {"PATH": PATH, "HOME": os.environ.get("HOME", "/"), "LC_ALL": "C.UTF-8"}
-    return subprocess.Popen(argv, env=environment, **options)
+    return subprocess.Popen(argv, env=_environment(d, os.environ.get("HOME", "/")), **options)
 
 
 def as_root(d, *argv, text=""):
@@ -169,4 +182,4 @@ def parse_result(verb, status, output, last=""):
         return result
     error = result.get("error") or {}
     message = error.get("message") or last or f"exit code {status}"
-    raise HelperError(f"{NAME} {verb}: {message}", error.get("hint"), error.get("kind"))
+    raise HelperError(f"{NAME} {verb}: {message}", error.get("hint"), error.get("kind"), verb)

@@ -12,6 +12,8 @@ VARIABLES = {
     "--digest": "TEMPLATE_DIGEST",
     "--identity": "TEMPLATE_IDENTITY",
     "--keyring": "TEMPLATE_APT_KEYRINGS",
+    "--offline": "BB_NO_NETWORK",
+    "--plain-http": "TEMPLATE_PLAIN_HTTP",
     "--preferences": "TEMPLATE_APT_PREFERENCES",
     "--remove": "TEMPLATE_REMOVE",
     "--revocation": "TEMPLATE_REVOKED_KEYS",
@@ -20,6 +22,8 @@ VARIABLES = {
 }
 # options that name packages or suites, and the lists that hold these
 LISTS = ("--allow-orphaned-modules", "--allow-suite", "--allow-upgrade", "--remove")
+# verbs that get packages; what others get is the bundle
+OF_PACKAGES = ("plan", "install", "qa")
 OPTION = re.compile(r"--[a-z][a-z-]+")
 
 NOT_SOLVABLE = (
@@ -40,7 +44,8 @@ OFFLINE = (
 
 def explain(error, offline=False):
     """The text of a HelperError for users of the layer; `offline` when BB_NO_NETWORK is set."""
-    return "\n".join([error.message, *translate(error.kind, error.hint, offline)])
+    kind = error.kind if error.verb in OF_PACKAGES or error.kind != "network" else None
+    return "\n".join([error.message, *translate(kind, error.hint, offline)])
 
 
 def translate(kind, hint, offline=False):

@@ -220,8 +220,9 @@ def _check_consume(d):
     _check_file(d, "TEMPLATE_ALLOWED_SIGNERS")
     if d.getVar("TEMPLATE_REVOKED_KEYS"):
         _check_file(d, "TEMPLATE_REVOKED_KEYS")
-    if d.getVar("TEMPLATE_KEEP") not in BOOLEANS:
-        raise SettingsError(f"TEMPLATE_KEEP is neither '0' nor '1': '{d.getVar('TEMPLATE_KEEP')}'")
+    for name in ("TEMPLATE_KEEP", "TEMPLATE_PLAIN_HTTP"):
+        if d.getVar(name) not in BOOLEANS:
+            raise SettingsError(f"{name} is neither '0' nor '1': '{d.getVar(name)}'")
     if d.getVar("TEMPLATE_ANCHOR") not in anchor_check.MODES:
         raise SettingsError(
             f"TEMPLATE_ANCHOR has the unknown value '{d.getVar('TEMPLATE_ANCHOR')}', "
@@ -232,9 +233,11 @@ def _check_consume(d):
     if digest and not DIGEST.fullmatch(digest):
         raise SettingsError(f"TEMPLATE_DIGEST is not 'sha256:' and 64 hex digits: '{digest}'")
     try:
-        source = bundle.parse_source(d.getVar("TEMPLATE_SOURCE"))
-        if source.is_remote:
-            _check_remote(d, digest)
+        source = bundle.source(d)
+        if source.scheme == bundle.HTTPS:
+            _check_https(d, digest)
+        elif source.scheme == bundle.REGISTRY:
+            _check_registry(source, digest)
         elif not digest:
             bundle.read_digest(source.location)
     except bundle.BundleError as error:
@@ -251,7 +254,19 @@ def _identity(d):
     return found.group(1) if found else None
 
 
-def _check_remote(d, digest):
+def _check_registry(source, digest):
+    if not (digest or source.digest):
+        raise SettingsError(
+            "a TEMPLATE_SOURCE in a registry needs TEMPLATE_DIGEST, which was printed when the template was "
+            f"produced and pushed\n{advice('TEMPLATE_DIGEST')}"
+        )
+    if source.digest and digest and source.digest != digest:
+        raise SettingsError(
+            f"TEMPLATE_SOURCE names {source.digest}, and TEMPLATE_DIGEST {digest}\nset one of both, or the same in both"
+        )
+
+
+def _check_https(d, digest):
     if not digest:
         raise SettingsError(
             "an https TEMPLATE_SOURCE needs TEMPLATE_DIGEST, which was printed when the template was "

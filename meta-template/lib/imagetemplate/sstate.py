@@ -57,10 +57,7 @@ def take(d, manifest, fetch):
     if os.path.isdir(path):
         return True
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    verified.run(
-        d, "checkout", "--no-store", "--component", COMPONENT, *verified.trust_options(d),
-        verified.local_path(d, fetch), path,
-    )  # fmt: skip
+    verified.take_component(d, COMPONENT, path, verified.location(d, fetch))
     return True
 
 

@@ -27,7 +27,7 @@ def ensure(d, fetch):
     kept = _read(path)
     if kept.get("version") == VERSION and kept.get("trust") == trust:
         return kept["manifest"]
-    result = run(d, "inspect", *trust_options(d), local_path(d, fetch))
+    result = run(d, "inspect", *options(d), location(d, fetch))
     text = json.dumps({"version": VERSION, "trust": trust, "manifest": result["manifest"]})
     os.makedirs(os.path.dirname(path), exist_ok=True)
     origin.replace(path, text)
@@ -39,14 +39,14 @@ def read(d):
     return _read(d.getVar("TEMPLATE_VERIFIED")).get("manifest") or {}
 
 
-def local_path(d, fetch):
-    """Where the bundle is, or is after it was fetched."""
-    source = bundle.parse_source(d.getVar("TEMPLATE_SOURCE"))
-    return fetch(d) if source.is_remote else source.location
+def location(d, fetch):
+    """Where the helper finds the bundle, after it was fetched if it is bitbake's fetcher that does so."""
+    source = bundle.source(d)
+    return fetch(d) if source.scheme == bundle.HTTPS else source.location
 
 
-def trust_options(d):
-    """Whom the helper is to trust, and which release it is to accept."""
+def options(d, offline=False):
+    """Whom the helper is to trust, which release it is to accept, and whether and how it asks a registry for it."""
     revoked = d.getVar("TEMPLATE_REVOKED_KEYS")
     return [
         "--allowed-signers", d.getVar("TEMPLATE_ALLOWED_SIGNERS"),
@@ -58,7 +58,37 @@ def trust_options(d):
             for identity in (d.getVar("TEMPLATE_PARENT_IDENTITIES") or "").split()
             for word in ("--parent-identity", identity)
         ),
+        *(["--offline"] if offline or _is_offline(d) else ()),
+        *(["--plain-http"] if helper.is_true(d.getVar("TEMPLATE_PLAIN_HTTP")) else ()),
     ]  # fmt: skip
+
+
+def take_component(d, name, path, place):
+    """Unpack a small component of the bundle at `place`, so that its files are those of who builds.
+
+    From a registry it is not fetched when it is in the store, whose files are root's.
+    """
+    if bundle.source(d).scheme != bundle.REGISTRY or not _in_store(d):
+        run(d, "checkout", "--no-store", "--component", name, *options(d), place, path)
+        return
+    try:
+        helper.run(d, "checkout", "--component", name, d.getVar("TEMPLATE_PIN"), path)
+        helper.as_root(d, "chown", "--recursive", "--no-dereference", f"{os.getuid()}:{os.getgid()}", path)
+    except helper.HelperError as error:
+        raise VerifyError(hints.explain(error)) from None
+
+
+def _in_store(d):
+    """Whether the template was imported, and still suits what is trusted."""
+    try:
+        helper.run(d, "inspect", *options(d, offline=True), bundle.source(d).location, privileged=False)
+    except helper.HelperError:
+        return False
+    return True
+
+
+def _is_offline(d):
+    return bundle.source(d).scheme == bundle.REGISTRY and helper.is_true(d.getVar("BB_NO_NETWORK"))
 
 
 def describe_trust(d):

@@ -14,13 +14,12 @@ python () {
     from imagetemplate import bundle, settings
     if not settings.consumes(d):
         return
-    source = bundle.parse_source(d.getVar('TEMPLATE_SOURCE'))
-    if source.is_remote:
+    if bundle.source(d).scheme == bundle.HTTPS:
         d.setVar('SRC_URI', bundle.fetch_url(d))
 }
 
 do_fetch[vardeps] += "TEMPLATE_PIN"
-# the helper reads the bundle where it is
+# the helper reads the bundle where it is, or fetches what the store lacks of it
 do_unpack[noexec] = "1"
 
 # A bundle that has moved is the same one. What is trusted is a reason to verify again, and to build
@@ -33,9 +32,9 @@ do_template_import[network] = "${TASK_USE_SUDO}"
 do_template_import[doc] = "Verifies the template and imports it into the store"
 python do_template_import() {
     from imagetemplate import bundle, consume
-    source = bundle.parse_source(d.getVar('TEMPLATE_SOURCE'))
+    source = bundle.source(d)
     location = source.location
-    if source.is_remote:
+    if source.scheme == bundle.HTTPS:
         location = bb.fetch2.Fetch([d.getVar('SRC_URI')], d).localpath(d.getVar('SRC_URI'))
     try:
         progress = bb.progress.ProgressHandler(d)
