@@ -47,7 +47,7 @@ kills: ## all verbs killed at 500 and more moments, disks that fail, the power c
 	@scripts/build
 	@scripts/as-root env ISAR_TEMPLATE_TEST_STEPS=100 ISAR_TEMPLATE_TEST_SECONDS=300 \
 		/usr/bin/python3 -B -m pytest -p no:cacheprovider -v -rsP --durations=10 \
-		tests/attacks/test_crashes.py tests/attacks/test_killed_verbs.py tests/attacks/test_power_cut.py tests/attacks/test_many_at_once.py
+		tests/attacks/test_crashes.py tests/attacks/test_killed_verbs.py tests/attacks/test_killed_transfers.py tests/attacks/test_power_cut.py tests/attacks/test_many_at_once.py
 
 .PHONY: fuzz
 fuzz: ## rubbish for everything that reads bundles, tars, signatures and lists: 10 minutes each
