@@ -26,7 +26,7 @@ class Transfers(Scene):
     def __init__(self, tmp, helper, publisher, docker):
         super().__init__(tmp + "/scene", helper)
         self.docker, self.trust, self.tmp = docker, publisher.trust, tmp
-        self.bundle = registry.pack(tmp, publisher)
+        self.bundle = registry.pack(tmp, publisher, name="moved")
         self.there, self.new = ("oci://%s/%s/tiny" % (docker.host, name) for name in ("there", "new"))
         self.digest = helper.json("push", "--force", "--plain-http", self.bundle, self.there)["digest"]
         self.out = self.folder + "/out"

@@ -92,15 +92,16 @@ pub fn push(
     for (descriptor, bytes) in &manifests {
         registry.put_manifest(&descriptor.digest.to_string(), MANIFEST, bytes)?;
     }
-    registry.put_manifest(version, INDEX, &bundle.index_bytes)?;
-    registry.put_manifest(&runnable, MANIFEST, &layout.read("manifest", image)?)?;
-    let tags = vec![version.clone(), runnable];
     let referring: Vec<Descriptor> = referring
         .iter()
         .filter(|d| manifests.iter().any(|(pushed, _)| pushed.digest == d.digest))
         .cloned()
         .collect();
     list_referring(registry, &bundle.digest, &referring)?;
+    // the tags come last: what has one is complete, with its signatures
+    registry.put_manifest(&runnable, MANIFEST, &layout.read("manifest", image)?)?;
+    registry.put_manifest(version, INDEX, &bundle.index_bytes)?;
+    let tags = vec![version.clone(), runnable];
     let signatures = referring.iter().filter(|d| d.artifact_type.as_deref() == Some(SIGNATURE_TYPE)).count();
     Ok(Pushed { tags, signatures, traffic })
 }
