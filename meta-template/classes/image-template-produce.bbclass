@@ -68,6 +68,16 @@ TEMPLATE_SETTINGS = "${@template_describe(d, 'settings')}"
 TEMPLATE_SETTINGS[vardepvalue] = "${TEMPLATE_SETTINGS}"
 TEMPLATE_SIGNER = "${@template_describe(d, 'key')}"
 TEMPLATE_SIGNER[vardepvalue] = "${TEMPLATE_SIGNER}"
+TEMPLATE_BASE_RELEASE = "${@template_base(d)}"
+TEMPLATE_BASE_RELEASE[vardepvalue] = "${TEMPLATE_BASE_RELEASE}"
+
+def template_base(d):
+    from imagetemplate import bundle
+    path = d.getVar('TEMPLATE_BASE')
+    try:
+        return bundle.read_digest(path) if path else ''
+    except bundle.BundleError as error:
+        bb.fatal('TEMPLATE_BASE: %s' % error)
 
 do_template_pack[depends] += " \
     ${@bb.utils.contains('TEMPLATE_COMPONENTS', 'buildchroot-target', 'sbuild-chroot-target:do_build', '', d)} \
@@ -80,7 +90,7 @@ do_template_pack[depends] += " \
 do_template_pack[deptask] = "do_deploy_deb"
 do_template_pack[rdeptask] = "do_deploy_deb"
 # bitbake sees neither python modules nor what they read; where things are is no reason to pack again
-do_template_pack[vardeps] += "TEMPLATE_NAME TEMPLATE_VERSION TEMPLATE_COMPONENTS TEMPLATE_SETTINGS TEMPLATE_SIGNER"
+do_template_pack[vardeps] += "TEMPLATE_NAME TEMPLATE_VERSION TEMPLATE_COMPONENTS TEMPLATE_SETTINGS TEMPLATE_SIGNER TEMPLATE_BASE_RELEASE"
 do_template_pack[file-checksums] += "${LAYERDIR_template}/lib/imagetemplate/*.py:True ${TEMPLATE_ORIGIN}:True"
 do_template_pack[root_cleandirs] = "${TEMPLATE_WORKDIR}"
 do_template_pack[dirs] = "${TEMPLATE_DEPLOY_DIR}"

@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 import support
-from support import UNTRUSTED
+from support import UNTRUSTED, USAGE
 
 PLAIN = "--plain-http"
 LARGE = "usr/lib/large"
@@ -121,6 +121,45 @@ def test_damage_is_found_in_all_that_is_read(first_is_there, publisher, second, 
         support.command("rm", "-rf", helper.store)
         flip(path, offset)
     assert codes == {0, UNTRUSTED}
+
+
+# -- pack --base ----------------------------------------------------------------------------------------------------------
+
+
+def pack_base(helper, versions, base, out):
+    return helper.json("pack", "--name", "tiny", "--version", "2.0", "--component", "rootfs=" + versions["root 2.0"], "--base", base, "--output", out)
+
+
+def test_updates_from_a_base_are_smaller(first_is_there, publisher, versions, tmp):
+    helper = first_is_there
+    packed = pack_base(helper, versions, versions["1.0"], tmp + "/based")
+    assert pack_base(helper, versions, versions["1.0"], tmp + "/again")["digest"] == packed["digest"]
+    helper("sign", "--key", publisher.key, tmp + "/based")
+    helper("verify", *publisher.trust, tmp + "/based")
+    support.command("cp", "-a", helper.store, tmp + "/copy")
+    plain = support.Helper(tmp + "/copy").json("import", *publisher.trust, versions["2.0"])
+    based = helper.json("import", *publisher.trust, tmp + "/based")
+    assert based["bytesRead"] < plain["bytesRead"]
+    assert based["bytesWritten"] == plain["bytesWritten"]
+    assert_is(helper, "tiny:2.0", versions["root 2.0"], tmp)
+    # alone it is as good, and hardly larger
+    other = support.Helper(tmp + "/other")
+    other("import", *publisher.trust, tmp + "/based")
+    assert_is(other, "tiny:2.0", versions["root 2.0"], tmp + "/based")
+    assert layer(tmp + "/based")[1] < layer(versions["2.0"])[1] * 1.01
+
+
+def test_a_base_is_nothing_but_a_hint(helper, versions, platform_bundle, tmp):
+    """Another system, and one without the component, change nothing; what is no bundle is an error."""
+    usual = support.Layout(versions["2.0"]).tagged("2.0")["digest"]
+    helper("pack", "--name", "tiny", "--version", "2.0", "--component", "rootfs=" + versions["root 2.0"], "--output", tmp + "/plain")
+    assert support.Layout(tmp + "/plain").tagged("2.0")["digest"] == usual
+    packed = helper.json("pack", "--name", "tiny", "--version", "2.0", "--component", "rootfs=" + versions["root 2.0"],
+                         "--component", "sdk=" + versions["root 1.0"] + "/usr/share", "--base", platform_bundle, "--output", tmp + "/other")
+    assert packed["ok"]
+    error = helper.error("pack", "--name", "tiny", "--version", "2.0", "--component", "rootfs=" + versions["root 2.0"], "--base", tmp + "/none",
+                         "--output", tmp + "/out", code=USAGE)
+    assert "--base" in error["message"] and not os.path.exists(tmp + "/out")
 
 
 # -- registries ---------------------------------------------------------------------------------------------------------

@@ -95,7 +95,7 @@ def bundle(producer):
 @pytest.fixture(scope="session")
 def second_bundle(producer, bundle):
     """The next release of the platform, with the same in it."""
-    with producer.configured('TEMPLATE_VERSION = "1.1"'):
+    with producer.configured(f'TEMPLATE_VERSION = "1.1"\nTEMPLATE_BASE = "{bundle}"'):
         producer.build("isar-image-base")
     return producer.deployed("template/platform-1.1.tar")
 

@@ -57,6 +57,14 @@ def test_the_bundle_gets_its_name_when_it_is_whole(image, tmp_path):
     assert warnings == []
 
 
+def test_the_release_before_is_what_updates_come_from(image):
+    pack(image)
+    assert "--base" not in image.calls[0]
+    image.setVar("TEMPLATE_BASE", "/platform-0.9.tar")
+    pack(image)
+    assert image.calls[1][image.calls[1].index("--base") + 1] == "/platform-0.9.tar"
+
+
 def test_it_may_go_to_another_file_system(image, tmp_path, monkeypatch):
     replace = os.replace
 

@@ -80,6 +80,8 @@ def test_derive_needs_what_both_need(store, produce, consume):
         ({"TEMPLATE_SIGNING_KEY": ""}, "needs TEMPLATE_SIGNING_KEY, an ssh key, or 'none'"),
         ({"TEMPLATE_SIGNING_KEY": "key"}, "TEMPLATE_SIGNING_KEY is not an absolute path: 'key'"),
         ({"TEMPLATE_SIGNING_KEY": "/no/key"}, "TEMPLATE_SIGNING_KEY is not a file: '/no/key'"),
+        ({"TEMPLATE_BASE": "base.tar"}, "TEMPLATE_BASE is not an absolute path: 'base.tar'"),
+        ({"TEMPLATE_BASE": "/no/base.tar"}, "TEMPLATE_BASE: '/no/base.tar': No such file"),
         ({"TEMPLATE_COMPONENTS": "rootfs sdk"}, "TEMPLATE_COMPONENTS has the unknown value 'sdk'"),
         ({"TEMPLATE_COMPONENTS": "bootstrap"}, "TEMPLATE_COMPONENTS lacks 'rootfs'"),
         ({"TEMPLATE_STORE_DIR": "store"}, "TEMPLATE_STORE_DIR is not an absolute path: 'store'"),

@@ -4,7 +4,8 @@
 //!
 //! The tar stream is cut into pieces that are compressed on their own, so that they can be written and read in
 //! parallel, and fetched alone. A file over [`GROUP_MAX`] has frames of its own; smaller ones share a frame until it
-//! holds [`GROUP_MIN`] and a directory ends, or [`GROUP_MAX`].
+//! holds [`GROUP_MIN`] and a directory ends, or [`GROUP_MAX`], and those that an earlier version has not do so among
+//! themselves. Readers take any frames that end between files.
 
 use std::io::{Read, Write};
 
@@ -131,57 +132,153 @@ fn parent(path: &[u8]) -> &[u8] {
     path.iter().rposition(|c| *c == b'/').map_or(&[], |at| &path[..at])
 }
 
-/// Cuts the tar stream of these entries into frames. A function of the entries alone; fails when the stream is longer
-/// than `limit`, before it takes memory for it.
-pub fn cut(entries: &[Entry], limit: u64) -> Result<Vec<Frame>> {
-    let mut left = limit;
-    let mut frames = Vec::new();
-    let mut open = Frame::default();
-    let close = |open: &mut Frame, frames: &mut Vec<Frame>| {
-        if !open.pieces.is_empty() {
-            frames.push(std::mem::take(open));
+/// What is in one frame whole.
+enum Atom {
+    /// The header of an entry, with its content if that is small; and how long all of the entry is in the stream.
+    Entry { index: usize, header: u64, content: u64, total: u64 },
+    /// Part of the content of a large file, which has a frame to itself, and its length.
+    Part(Piece, u64),
+    /// The end of the archive.
+    Trailer,
+}
+
+impl Atom {
+    /// Whose it is.
+    fn entry(&self) -> Option<usize> {
+        match self {
+            Atom::Entry { index, .. } | Atom::Part(Piece::Content { entry: index, .. }, _) => Some(*index),
+            _ => None,
         }
-    };
-    let mut directory: &[u8] = &[];
+    }
+}
+
+/// Walks through the tar stream of these entries.
+fn walk(entries: &[Entry], mut visit: impl FnMut(Atom) -> Result<()>) -> Result<()> {
     for (index, entry) in entries.iter().enumerate() {
         let size = entry.size();
         let header = canon::length(entry)? - size.next_multiple_of(512);
         let total = header + size.next_multiple_of(512);
-        left = left.checked_sub(total).ok_or_else(|| {
-            Error::damaged(format!("the tree is larger than is declared, at '{}'", entry.path.display()))
-        })?;
-        let here = parent(&entry.path.0);
-        let leaves = here != directory;
-        directory = here;
-        if open.len + total > GROUP_MAX || (leaves && open.len >= GROUP_MIN) {
-            close(&mut open, &mut frames);
-        }
-        open.push(Piece::Header(index), header);
-        if size == 0 {
-            continue;
-        }
         if total <= GROUP_MAX {
-            let padding = canon::padding(size);
-            open.push(Piece::Content { entry: index, offset: 0, len: size, padding }, size + padding);
+            visit(Atom::Entry { index, header, content: size, total })?;
             continue;
         }
         // the header stays apart, so that the frames of the content depend on the content alone
-        close(&mut open, &mut frames);
+        visit(Atom::Entry { index, header, content: 0, total })?;
         let mut offset = 0;
         while offset < size {
             let len = (size - offset).min(MAX_FRAME);
             let padding = if offset + len == size { canon::padding(size) } else { 0 };
-            let piece = Piece::Content { entry: index, offset, len, padding };
-            frames.push(Frame { pieces: vec![piece], len: len + padding });
+            visit(Atom::Part(Piece::Content { entry: index, offset, len, padding }, len + padding))?;
             offset += len;
         }
     }
-    if open.len + canon::TRAILER.len() as u64 > MAX_FRAME {
-        close(&mut open, &mut frames);
+    visit(Atom::Trailer)
+}
+
+/// Frames, of which the last one is open.
+#[derive(Default)]
+struct Frames {
+    done: Vec<Frame>,
+    open: Frame,
+}
+
+impl Frames {
+    fn close(&mut self) {
+        if !self.open.pieces.is_empty() {
+            self.done.push(std::mem::take(&mut self.open));
+        }
     }
-    open.push(Piece::Trailer, canon::TRAILER.len() as u64);
-    close(&mut open, &mut frames);
-    Ok(frames)
+
+    fn push(&mut self, atom: Atom) {
+        match atom {
+            Atom::Entry { index, header, content, .. } => {
+                self.open.push(Piece::Header(index), header);
+                if content > 0 {
+                    let padding = canon::padding(content);
+                    let piece = Piece::Content { entry: index, offset: 0, len: content, padding };
+                    self.open.push(piece, content + padding);
+                }
+            }
+            Atom::Part(piece, len) => self.open.push(piece, len),
+            Atom::Trailer => self.open.push(Piece::Trailer, canon::TRAILER.len() as u64),
+        }
+    }
+}
+
+/// Cuts the tar stream of these entries into frames. Files that are fresh share none with others, so that whoever has the
+/// others needs none of theirs.
+pub fn cut(entries: &[Entry], fresh: &dyn Fn(usize) -> bool) -> Result<Vec<Frame>> {
+    let mut frames = Frames::default();
+    let mut directory: &[u8] = &[];
+    // of the files in the open frame; there may be none
+    let mut kind = None;
+    walk(entries, |atom| {
+        match &atom {
+            Atom::Entry { index, content, total, .. } => {
+                let here = parent(&entries[*index].path.0);
+                let leaves = here != directory;
+                directory = here;
+                let other = (*content > 0).then(|| fresh(*index));
+                let len = frames.open.len;
+                if len + total > GROUP_MAX
+                    || (leaves && len >= GROUP_MIN)
+                    || (other.is_some() && kind.is_some_and(|kind| Some(kind) != other))
+                {
+                    frames.close();
+                    kind = None;
+                }
+                kind = other.or(kind);
+            }
+            Atom::Part(..) => {
+                frames.close();
+                kind = None;
+            }
+            Atom::Trailer if frames.open.len + canon::TRAILER.len() as u64 > MAX_FRAME => frames.close(),
+            Atom::Trailer => {}
+        }
+        let alone = matches!(atom, Atom::Part(..));
+        frames.push(atom);
+        if alone {
+            frames.close();
+        }
+        Ok(())
+    })?;
+    frames.close();
+    Ok(frames.done)
+}
+
+/// The error for frames that cannot be, with the entry at which that shows.
+fn other_frames(at: Option<&Entry>) -> Error {
+    let place = at.map_or("the end".to_owned(), |entry| format!("'{}'", entry.path.display()));
+    Error::damaged(format!("the table of contents declares other frames than its entries have, at {place}"))
+}
+
+/// Finds what is in frames of these uncompressed lengths. A frame ends between two entries, and parts of large files are
+/// alone; fails before it takes memory for more than was declared.
+pub fn declared(entries: &[Entry], lengths: impl Iterator<Item = u64>) -> Result<Vec<Frame>> {
+    let mut lengths = lengths.peekable();
+    let mut frames = Frames::default();
+    walk(entries, |atom| {
+        let alone = matches!(atom, Atom::Part(..));
+        let at = atom.entry().and_then(|index| entries.get(index));
+        let length = match lengths.peek() {
+            Some(length) if !alone || frames.open.pieces.is_empty() => *length,
+            _ => return Err(other_frames(at)),
+        };
+        frames.push(atom);
+        if frames.open.len > length || (alone && frames.open.len < length) {
+            return Err(other_frames(at));
+        }
+        if frames.open.len == length {
+            lengths.next();
+            frames.close();
+        }
+        Ok(())
+    })?;
+    match frames.open.pieces.is_empty() && lengths.next().is_none() {
+        true => Ok(frames.done),
+        false => Err(other_frames(None)),
+    }
 }
 
 #[cfg(test)]
@@ -216,9 +313,21 @@ mod tests {
         .iter()
         .map(|(p, s)| file(p, *s))
         .collect();
-        let frames = cut(&entries, u64::MAX).unwrap();
+        let frames = cut(&entries, &|_| false).unwrap();
         let total: u64 = entries.iter().map(|e| canon::length(e).unwrap()).sum::<u64>() + 1024;
-        assert!(cut(&entries, total - 1025).is_err() && cut(&[file("huge", 1 << 60)], 1 << 40).is_err());
+        let lengths: Vec<u64> = frames.iter().map(|frame| frame.len).collect();
+        assert_eq!(declared(&entries, lengths.iter().copied()).unwrap(), frames);
+        // others that hold the same
+        let mut others = lengths.clone();
+        let first = others.remove(0);
+        others[0] += first;
+        assert_eq!(declared(&entries, others.iter().copied()).unwrap().len(), frames.len() - 1);
+        for wrong in
+            [&lengths[1..], &lengths[..lengths.len() - 1], &[&lengths[..], &[512]].concat(), &[u64::MAX], &[]]
+        {
+            assert!(declared(&entries, wrong.iter().copied()).is_err(), "{wrong:?}");
+        }
+        assert!(declared(&[file("huge", 1 << 60)], [512, MAX_FRAME].into_iter()).is_err());
         assert_eq!(frames.iter().map(|f| f.len).sum::<u64>(), total);
         assert!(frames.iter().all(|f| f.len <= MAX_FRAME && f.len > 0));
         assert!(frames.len() >= 7, "directories and large files cut: {}", frames.len());
@@ -226,6 +335,23 @@ mod tests {
             frames.iter().filter(|f| matches!(f.pieces[0], Piece::Content { entry: 3, .. })).collect();
         assert_eq!(large.len(), 3);
         assert!(large.iter().all(|f| f.pieces.len() == 1));
+    }
+
+    #[test]
+    fn fresh_files_have_frames_of_their_own() {
+        let entries: Vec<Entry> =
+            (0..9).map(|number| file(&format!("a/{number}"), 1000 * (number % 3))).collect();
+        let frames = cut(&entries, &|index| index == 4 || index == 5).unwrap();
+        let files = |frame: &Frame| {
+            let content = |piece: &Piece| match piece {
+                Piece::Content { entry, .. } => Some(*entry),
+                _ => None,
+            };
+            frame.pieces.iter().filter_map(content).collect::<Vec<_>>()
+        };
+        assert_eq!(frames.iter().map(files).collect::<Vec<_>>(), [vec![1, 2], vec![4, 5], vec![7, 8]]);
+        let lengths: Vec<u64> = frames.iter().map(|frame| frame.len).collect();
+        assert_eq!(declared(&entries, lengths.into_iter()).unwrap(), frames);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 pub mod ancestors;
 pub mod aside;
+pub mod base;
 pub mod bundle;
 pub mod bytes;
 pub mod canon;

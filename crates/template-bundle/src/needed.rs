@@ -9,8 +9,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::error::{Error, Result};
-use crate::frames::{Frame, Piece, cut};
+use crate::error::Result;
+use crate::frames::{Frame, Piece, declared};
 use crate::toc::{Entry, Node, Toc};
 
 /// Ranges that are no farther apart are one: to ask for what is between costs less than to ask twice.
@@ -63,11 +63,7 @@ impl Needed {
 
 /// The frames of a table of contents, if it declares those that its entries have.
 pub(crate) fn frames(toc: &Toc) -> Result<Vec<Frame>> {
-    let frames = cut(&toc.entries, toc.frames.iter().map(|(_, raw)| raw).sum())?;
-    if frames.len() != toc.frames.len() || frames.iter().zip(&toc.frames).any(|(f, (_, raw))| f.len != *raw) {
-        return Err(Error::damaged("the table of contents declares other frames than its entries have"));
-    }
-    Ok(frames)
+    declared(&toc.entries, toc.frames.iter().map(|(_, raw)| *raw))
 }
 
 /// The bytes of an OCI layer that are needed; none when that is all of them, or nearly.
@@ -95,6 +91,7 @@ pub fn ranges(toc: &Toc, has: &Has) -> Result<Option<Vec<Range<u64>>>> {
 mod tests {
     use super::*;
     use crate::digest::Digest;
+    use crate::frames::cut;
 
     fn toc(sizes: &[u64]) -> Toc {
         let file = |(index, size): (usize, &u64)| Entry {
@@ -108,7 +105,7 @@ mod tests {
         };
         let entries: Vec<Entry> = sizes.iter().enumerate().map(file).collect();
         // compressed to nothing
-        let frames = cut(&entries, u64::MAX).unwrap().iter().map(|frame| (frame.len, frame.len)).collect();
+        let frames = cut(&entries, &|_| false).unwrap().iter().map(|frame| (frame.len, frame.len)).collect();
         Toc { frames, entries }
     }
 

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::ancestors::{Evidence, check_parents};
+use crate::base::Base;
 use crate::bundle::tagged;
 use crate::debian;
 use crate::digest::Digest;
@@ -49,6 +50,8 @@ pub struct Input {
     pub key: Option<PathBuf>,
     /// Compression of the trees.
     pub compression: Compression,
+    /// The version from which updates are to be small.
+    pub base: Option<Base>,
 }
 
 /// What came out.
@@ -126,7 +129,7 @@ pub fn pack(input: &Input, output: &Path, progress: &dyn Progress) -> Result<Pac
     let mut components = Vec::new();
     let mut newest = (i64::MIN, 0);
     for (name, path) in &input.components {
-        let (entries, notes) = scan(path).map_err(|e| e.within(format!("component '{name}'")))?;
+        let (mut entries, notes) = scan(path).map_err(|e| e.within(format!("component '{name}'")))?;
         newest = entries.iter().map(|e| e.mtime).chain([newest]).max().unwrap_or(newest);
         for socket in notes.sockets {
             warnings.push(format!("socket '{}' is left out", socket.display()));
@@ -139,12 +142,21 @@ pub fn pack(input: &Input, output: &Path, progress: &dyn Progress) -> Result<Pac
         } else {
             None
         };
+        let fresh = match &input.base {
+            Some(base) => {
+                tree::hash_contents(&mut entries, &OnDisk(path))?;
+                base.fresh(name, &entries)
+            }
+            None => vec![],
+        };
         progress.begin(name, entries.iter().map(Entry::size).sum());
-        let tree = write_tree(&writer, entries, &OnDisk(path), input.compression, &|n| progress.advance(n))?;
+        let contents = OnDisk(path);
+        let tree =
+            write_tree(&writer, entries, &fresh, &contents, input.compression, &|n| progress.advance(n))?;
         let finish = finish_layer
             .map(|mut layer| {
                 let entries = std::mem::take(&mut layer.entries);
-                write_tree(&writer, entries, &layer, input.compression, &|_| Ok(()))
+                write_tree(&writer, entries, &[], &layer, input.compression, &|_| Ok(()))
             })
             .transpose()?;
         components.push(Component { name: name.clone(), tree, finish });
@@ -209,13 +221,14 @@ fn check_apart(output: &Path, components: &[(String, PathBuf)]) -> Result<()> {
 pub fn write_tree(
     writer: &Writer,
     entries: Vec<Entry>,
+    fresh: &[bool],
     contents: &dyn Contents,
     compression: Compression,
     progress: &Advance,
 ) -> Result<Tree> {
     check_writable(&entries)?;
     let (written, digest, size) =
-        writer.stream(|out| tree::write(entries, contents, compression, out, progress))?;
+        writer.stream(|out| tree::write(entries, fresh, contents, compression, out, progress))?;
     let ((), toc_digest, toc_size) = writer.stream(|out| written.toc.write(out))?;
     Ok(Tree {
         compression,

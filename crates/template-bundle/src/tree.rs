@@ -62,15 +62,17 @@ pub struct Written {
     pub raw_size: u64,
 }
 
-/// Writes the tar stream of these entries. `progress` hears of uncompressed bytes done.
+/// Writes the tar stream of these entries. Files that are `fresh` have frames of their own. `progress` hears of uncompressed
+/// bytes done.
 pub fn write(
     mut entries: Vec<Entry>,
+    fresh: &[bool],
     contents: &dyn Contents,
     compression: Compression,
     out: impl Write,
     progress: &Advance,
 ) -> Result<Written> {
-    let frames = cut(&entries, u64::MAX)?;
+    let frames = cut(&entries, &|index| fresh.get(index).copied().unwrap_or(false))?;
     let mut out = Hashing::new(out);
     let mut diff_id = Hasher::default();
     let mut lengths = Vec::with_capacity(frames.len());

@@ -76,7 +76,7 @@ def pack(d, lock, unlock, progress=None):
         json.dump(collected, file, indent=1)
 
     packed = os.path.join(work, bundle)
-    key = d.getVar("TEMPLATE_SIGNING_KEY")
+    key, base = d.getVar("TEMPLATE_SIGNING_KEY"), d.getVar("TEMPLATE_BASE")
     result = helper.run(
         d,
         "pack",
@@ -86,6 +86,7 @@ def pack(d, lock, unlock, progress=None):
         "--anchors", anchor_file,
         *(() if key == "none" else ("--sign", key)),
         *(("--parent", d.getVar("TEMPLATE_PIN")) if derived else ()),
+        *(("--base", base) if base else ()),
         "--output", packed,
         progress=progress,
     )  # fmt: skip

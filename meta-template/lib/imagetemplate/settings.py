@@ -34,6 +34,7 @@ EXAMPLES = {
     "TEMPLATE_SOURCE": "/path/to/platform-1.0.tar",
     "TEMPLATE_SOURCE[sha256sum]": "the bundle's sha256sum",
     "TEMPLATE_DIGEST": "sha256:...",
+    "TEMPLATE_BASE": "/path/to/platform-0.9.tar",
     "TEMPLATE_ALLOWED_SIGNERS": "/path/to/allowed_signers",
     "TEMPLATE_IDENTITY": "platform@example.org",
     "TEMPLATE_REVOKED_KEYS": "/path/to/revoked_keys",
@@ -195,6 +196,8 @@ def _check_produce(d):
         )
     if key != "none":
         _check_file(d, "TEMPLATE_SIGNING_KEY")
+    if d.getVar("TEMPLATE_BASE"):
+        _check_base(d)
     components = (d.getVar("TEMPLATE_COMPONENTS") or "").split()
     unknown = sorted(set(components) - set(COMPONENTS))
     if unknown:
@@ -204,6 +207,13 @@ def _check_produce(d):
         )
     if "rootfs" not in components:
         raise SettingsError("TEMPLATE_COMPONENTS lacks 'rootfs', without which nothing can be built")
+
+
+def _check_base(d):
+    try:
+        bundle.read_digest(_check_absolute(d, "TEMPLATE_BASE"))
+    except bundle.BundleError as error:
+        raise SettingsError(f"TEMPLATE_BASE: {error}\n{advice('TEMPLATE_BASE')}") from None
 
 
 def _check_consume(d):

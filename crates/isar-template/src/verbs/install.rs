@@ -196,7 +196,7 @@ fn write_product(instance: &Instance, output: &Path, form: &Form, progress: &Pro
             let new = NewFile::new(output)?;
             progress.begin("product", entries.iter().map(Entry::size).sum());
             let out = BufWriter::with_capacity(1 << 20, new.file());
-            tree::write(entries, &OnDisk(merged.path()), *compression, out, &|n| progress.advance(n))?;
+            tree::write(entries, &[], &OnDisk(merged.path()), *compression, out, &|n| progress.advance(n))?;
             new.keep()?;
         }
     }

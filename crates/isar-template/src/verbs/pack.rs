@@ -9,6 +9,8 @@ use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use template_bundle::Error;
+use template_bundle::base::Base;
+use template_bundle::bundle::Bundle;
 use template_bundle::frames::Compression;
 use template_bundle::pack::{Input, pack};
 
@@ -50,6 +52,9 @@ pub struct PackOpts {
     /// Compression of the OCI layers; gzip for consumers that cannot read zstd
     #[arg(long, value_enum, default_value_t = CompressionArg::Zstd)]
     compression: CompressionArg,
+    /// The version before: what is new since gets frames of its own, so that updates from it are small. Nothing of it is trusted
+    #[arg(long, value_name = "BUNDLE")]
+    base: Option<String>,
     /// Where the bundle goes: a directory, or one tar when the name ends in .tar
     #[arg(long, value_name = "DIR|FILE.tar")]
     output: PathBuf,
@@ -70,6 +75,11 @@ fn parse_component(text: &str) -> Result<(String, PathBuf), String> {
     }
 }
 
+fn read_base(base: &str) -> Result<Base> {
+    let read = || -> Result<Base> { Ok(Base::read(&Bundle::open_unverified(&source::bundle_path(base)?)?)?) };
+    read().with_context(|| format!("--base '{}'", base.escape_debug()))
+}
+
 /// Runs the verb.
 pub fn run(cli: &Cli, opts: &PackOpts) -> Result<u8> {
     let progress = Progress::new(&cli.global, "pack");
@@ -83,7 +93,9 @@ pub fn run(cli: &Cli, opts: &PackOpts) -> Result<u8> {
         }
         None => vec![],
     };
+    let base = opts.base.as_ref().map(|base| read_base(base)).transpose()?;
     let input = Input {
+        base,
         name: opts.name.clone(),
         version: opts.version.clone(),
         components: opts.components.clone(),
