@@ -226,6 +226,33 @@ def test_trust_options_are_not_ignored_for_a_stored_template(helper, tmp, tiny_b
     assert not os.path.exists(tmp + "/other")
 
 
+def test_sizes(helper, tmp, publisher):
+    """What two versions have in common counts once on disk."""
+    def add(name, version, **extra):
+        root = support.make_tiny_root(os.path.join(tmp, name + version), extra=extra)
+        for folder, _, names in os.walk(root):
+            for path in names:
+                os.utime(os.path.join(folder, path), (1, 1))
+        helper("pack", "--name", name, "--version", version, "--component", "rootfs=" + root, "--sign", publisher.key, "--output", root + ".tar")
+        helper("import", *publisher.trust, root + ".tar")
+
+    common = {"usr/lib/common": "c" * 300000}
+    add("tiny", "1", **common, **{"usr/lib/own": "x" * 10000})
+    add("tiny", "2", **common, **{"usr/lib/own": "x" * 20000})
+    add("other", "1", **{"usr/lib/twice": "t" * 5000, "usr/lib/two": "t" * 5000})
+    for row in helper.json("list")["templates"]:
+        assert "sizes" not in row
+    sizes = {(row["name"], row["templateVersion"]): row["sizes"] for row in helper.json("list", "--sizes")["templates"]}
+    first, second, other = sizes["tiny", "1"], sizes["tiny", "2"], sizes["other", "1"]
+    assert second["apparent"] - first["apparent"] == 10000
+    assert first["shared"] == second["shared"] >= 300000 and first["unique"] < 20000 <= second["unique"] < 30000
+    # two files of the same content are two files of a checkout
+    assert other["apparent"] >= other["unique"] >= 10000
+    for of in sizes.values():
+        assert of["unique"] + of["shared"] <= of["apparent"]
+    assert re.search(r"^template .*size +unique +shared$", helper("list", "--sizes").stdout, re.MULTILINE)
+
+
 def test_import_tells_of_the_signature_it_accepted(helper, tmp, tiny_bundle, publisher):
     helper("import", *publisher.trust, tiny_bundle)
     second = support.make_key(tmp, "second")

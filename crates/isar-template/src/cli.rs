@@ -136,7 +136,8 @@ impl Cli {
             Verb::Checkout(opts) => !opts.no_store,
             // what is in the trees of his own store
             Verb::Diff(opts) => opts.names_stored() && template_store::is_of_a_user(&self.global.store()),
-            Verb::Pack(_) | Verb::Sign(_) | Verb::Verify(_) | Verb::Inspect(_) | Verb::List(_) => false,
+            Verb::List(opts) => opts.sizes,
+            Verb::Pack(_) | Verb::Sign(_) | Verb::Verify(_) | Verb::Inspect(_) => false,
             Verb::Push(_) | Verb::Pull(_) => false,
         }
     }

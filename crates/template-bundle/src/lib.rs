@@ -31,6 +31,7 @@ pub mod names;
 pub mod needed;
 pub mod oci;
 pub mod pack;
+mod pipeline;
 pub mod referrers;
 pub mod scan;
 pub mod signature;

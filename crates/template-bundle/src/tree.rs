@@ -21,9 +21,10 @@ use crate::frames::{Compression, Frame, Piece, cut};
 use crate::layout::Blob;
 use crate::limits::MAX_FRAME;
 use crate::needed::{self, Needed};
+use crate::pipeline;
 use crate::toc::{Entry, Node, Toc};
 
-/// Uncompressed bytes that are worked on at once; with their compressed form this bounds the memory.
+/// Uncompressed bytes that are worked on at once; up to three times this, with the compressed form, bounds the memory.
 const BATCH: u64 = 32 << 20;
 
 /// Hears of uncompressed bytes done, and may end the work.
@@ -76,34 +77,38 @@ pub fn write(
     let mut out = Hashing::new(out);
     let mut diff_id = Hasher::default();
     let mut lengths = Vec::with_capacity(frames.len());
+    let mut digests = Vec::new();
     let mut raw_size = 0;
     let mut open: Option<(usize, Hasher)> = None;
-    for batch in batches(&frames, |f| f.len) {
-        let built: Vec<Built> = batch
-            .par_iter()
-            .map(|frame| build(frame, &entries, contents, compression))
-            .collect::<Result<_>>()?;
-        for (frame, built) in batch.iter().zip(built) {
-            diff_id.update(&built.raw);
-            out.write_all(&built.compressed).doing("writing", "OCI layer")?;
-            lengths.push((built.compressed.len() as u64, frame.len));
-            raw_size += frame.len;
-            for (index, found) in built.digests {
-                set_digest(&mut entries[index], found);
-            }
-            if let [Piece::Content { entry, offset, len, .. }] = frame.pieces[..] {
-                // part of a large file: its digest runs over several frames
-                let size = entries[entry].size();
-                let (_, hasher) = open.get_or_insert_with(|| (entry, Hasher::default()));
-                hasher.update(&built.raw[..len as usize]);
-                if offset + len == size
-                    && let Some((entry, hasher)) = open.take()
-                {
-                    set_digest(&mut entries[entry], hasher.finish());
+    let mut left = batches(&frames, |f| f.len).into_iter();
+    pipeline::run(
+        || Ok(left.next()),
+        |batch| batch.par_iter().map(|frame| build(frame, &entries, contents, compression)).collect(),
+        |batch, built: Vec<Built>| {
+            for (frame, built) in batch.iter().zip(built) {
+                diff_id.update(&built.raw);
+                out.write_all(&built.compressed).doing("writing", "OCI layer")?;
+                lengths.push((built.compressed.len() as u64, frame.len));
+                raw_size += frame.len;
+                digests.extend(built.digests);
+                if let [Piece::Content { entry, offset, len, .. }] = frame.pieces[..] {
+                    // part of a large file: its digest runs over several frames
+                    let size = entries[entry].size();
+                    let (_, hasher) = open.get_or_insert_with(|| (entry, Hasher::default()));
+                    hasher.update(&built.raw[..len as usize]);
+                    if offset + len == size
+                        && let Some((entry, hasher)) = open.take()
+                    {
+                        digests.push((entry, hasher.finish()));
+                    }
                 }
+                progress(frame.len)?;
             }
-            progress(frame.len)?;
-        }
+            Ok(())
+        },
+    )?;
+    for (index, found) in digests {
+        set_digest(&mut entries[index], found);
     }
     out.flush().doing("writing", "OCI layer")?;
     let (_, digest, size) = out.finish();
@@ -223,7 +228,9 @@ pub fn read(
     }
     progress(left_out)?;
     let mut bytes_read = 0;
-    for batch in batches(&parts, |part| part.frame.len) {
+    let mut left = batches(&parts, |part| part.frame.len).into_iter();
+    let get = || {
+        let Some(batch) = left.next() else { return Ok(None) };
         let mut compressed = Vec::with_capacity(batch.len());
         for part in batch {
             let mut frame = vec![0; part.len as usize];
@@ -237,15 +244,20 @@ pub fn read(
             bytes_read += part.len;
             compressed.push(frame);
         }
-        let raws: Vec<Vec<u8>> = batch
+        Ok(Some((batch, compressed)))
+    };
+    let unpack = |(batch, compressed): &(&[Part], Vec<Vec<u8>>)| {
+        batch
             .par_iter()
-            .zip(&compressed)
+            .zip(compressed)
             .map(|(part, bytes)| {
                 let raw = expected.compression.decompress(bytes, part.frame.len)?;
                 check_frame(part.frame, &toc.entries, &needed.files, &raw, sink)?;
                 Ok(raw)
             })
-            .collect::<Result<_>>()?;
+            .collect::<Result<Vec<Vec<u8>>>>()
+    };
+    pipeline::run(get, unpack, |(batch, _), raws| {
         for (Part { frame, .. }, raw) in batch.iter().zip(&raws) {
             if let Some(hash) = &mut raw_hash {
                 hash.update(raw);
@@ -269,7 +281,8 @@ pub fn read(
             }
             progress(frame.len)?;
         }
-    }
+        Ok(())
+    })?;
     if let Some(digest) = hash.map(Hasher::finish)
         && digest != expected.digest
     {

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
 use rayon::prelude::*;
@@ -43,7 +43,7 @@ pub(crate) fn object_key(entry: &Entry) -> Option<Digest> {
 }
 
 /// Keys by entry. An inode serves one path of a tree, so the first one has it.
-fn keys(entries: &[Entry]) -> Vec<Option<Digest>> {
+pub(crate) fn keys(entries: &[Entry]) -> Vec<Option<Digest>> {
     let keys: Vec<Option<Digest>> = entries.par_iter().with_min_len(64).map(object_key).collect();
     let mut used = HashSet::new();
     keys.into_iter().map(|key| key.filter(|key| used.insert(*key))).collect()
@@ -72,7 +72,7 @@ pub(crate) struct Builder<'a> {
 #[derive(Default)]
 pub(crate) struct State {
     /// Large files that are being written.
-    open: HashMap<usize, File>,
+    open: HashMap<usize, Arc<File>>,
     /// Files that will be objects.
     pub(crate) new: Vec<(Digest, PathBuf)>,
     pub(crate) written: u64,
@@ -152,13 +152,13 @@ impl Sink for Builder<'_> {
         if offset == 0 {
             let file = node::make_file(&path)?;
             file.set_len(entry.size()).doing("writing", &path)?;
-            self.state().open.insert(index, file);
+            self.state().open.insert(index, Arc::new(file));
         }
-        let state = self.state();
-        let file = state.open.get(&index).ok_or_else(|| {
+        // others may build files meanwhile
+        let file = self.state().open.get(&index).cloned().ok_or_else(|| {
             Error::new(Kind::Internal, format!("part of '{}' out of order", entry.path.display()))
         })?;
-        node::write_part(file, &path, entry, offset, content)
+        node::write_part(&file, &path, entry, offset, content)
     }
 
     fn end(&self, index: usize, entry: &Entry) -> Result<()> {

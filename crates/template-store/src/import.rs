@@ -28,6 +28,7 @@ use template_bundle::{Digest, Error, Kind, Result};
 use crate::builder::{self, Builder};
 use crate::files::{make_dirs, sync_dir, sync_filesystem, write_file};
 use crate::find::{Proven, RECORD, Record, RecordedAncestor, Stored};
+use crate::flusher::Flusher;
 use crate::lock::Lock;
 use crate::node;
 use crate::roots;
@@ -79,11 +80,13 @@ pub fn import(
         files: HashMap::new(),
         counts: Counts::default(),
     };
+    let flusher = Flusher::start(making.scratch.path());
     for component in &bundle.manifest.components {
         for (part, tree) in component.parts() {
             making.tree(bundle, component, part, tree, progress)?;
         }
     }
+    flusher.finish()?;
     let present = known.is_some() && making.trees.is_empty();
     let counts = making.finish()?;
     let stored = match known {

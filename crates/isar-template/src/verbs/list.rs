@@ -6,29 +6,43 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 use template_bundle::Kind;
-use template_store::Store;
+use template_store::{Sizes, Store};
 
 use crate::cli::Cli;
 use crate::output;
 
 /// List the templates of the store
 ///
-/// Reads only. Needs no privilege as long as the store can be read.
+/// Reads only. Needs no privilege as long as the store can be read; --sizes reads tables of contents, which are
+/// for root, or for the user of a store of his own.
 #[derive(Debug, Args)]
-pub struct ListOpts {}
+#[command(after_help = "\
+Example:
+  sudo isar-template list --sizes")]
+pub struct ListOpts {
+    /// What the files of each take: all of them, those that no other template has, and those that one has, too
+    #[arg(long)]
+    pub sizes: bool,
+}
 
 /// Runs the verb.
-pub fn run(cli: &Cli, _: &ListOpts) -> Result<u8> {
+pub fn run(cli: &Cli, opts: &ListOpts) -> Result<u8> {
     let path = cli.global.store();
-    let all = match Store::open(&path) {
-        Ok(store) => store.list()?,
+    if opts.sizes {
+        template_store::require_root("list --sizes")?;
+    }
+    let (all, sizes) = match Store::open(&path) {
+        Ok(store) => {
+            let all = store.list()?;
+            let sizes = if opts.sizes { template_store::sizes(&store, &all)? } else { vec![] };
+            (all, sizes)
+        }
         // no store holds no templates
-        Err(e) if e.kind == Kind::NotFound => Vec::new(),
+        Err(e) if e.kind == Kind::NotFound => (vec![], vec![]),
         Err(e) => return Err(e.into()),
     };
-    let fields = json!({
-        "store": path.to_string_lossy(),
-        "templates": all.iter().map(|t| json!({
+    let templates = all.iter().enumerate().map(|(index, t)| {
+        let mut row = json!({
             "name": t.manifest.name,
             "templateVersion": t.manifest.template_version,
             "digest": t.record.digest,
@@ -39,16 +53,24 @@ pub fn run(cli: &Cli, _: &ListOpts) -> Result<u8> {
             "codename": t.manifest.codename,
             "architecture": t.manifest.architecture,
             "components": t.manifest.components.iter().map(|c| &c.name).collect::<Vec<_>>(),
-        })).collect::<Vec<_>>(),
+        });
+        if let Some(Sizes { apparent, unique, shared }) = sizes.get(index) {
+            row["sizes"] = json!({ "apparent": apparent, "unique": unique, "shared": shared });
+        }
+        row
     });
+    let fields = json!({ "store": path.to_string_lossy(), "templates": templates.collect::<Vec<_>>() });
     output::result(cli, fields, |out| {
         if all.is_empty() {
             out.push_str("no templates\n");
             return;
         }
-        let mut rows =
-            vec![["template", "system", "components", "signer", "digest"].map(String::from).to_vec()];
-        for t in &all {
+        let mut head = vec!["template", "system", "components", "signer", "digest"];
+        if opts.sizes {
+            head.extend(["size", "unique", "shared"]);
+        }
+        let mut rows = vec![head.into_iter().map(String::from).collect::<Vec<_>>()];
+        for (index, t) in all.iter().enumerate() {
             let m = &t.manifest;
             let components: Vec<_> = m.components.iter().map(|c| c.name.as_str()).collect();
             rows.push(vec![
@@ -58,6 +80,9 @@ pub fn run(cli: &Cli, _: &ListOpts) -> Result<u8> {
                 t.record.signer.clone(),
                 t.record.digest.to_string()[..19].to_string(),
             ]);
+            if let (Some(of), Some(row)) = (sizes.get(index), rows.last_mut()) {
+                row.extend([of.apparent, of.unique, of.shared].map(output::size));
+            }
         }
         output::table(out, &rows);
     })?;
