@@ -77,6 +77,12 @@ bench-isar: ## a product on a template and by Isar alone, compared task by task
 	@scripts/build
 	@scripts/as-root benches/isar/run
 
+.PHONY: bench-stages
+bench-stages: ## packing, importing, updating and using a template beside tar, ostree, podman and others
+	@scripts/setup build test bench
+	@scripts/build
+	@scripts/as-root benches/stages/run
+
 .PHONY: bench-qa
 bench-qa: ## packages checked by qa and by Debian's piuparts, times and findings compared
 	@scripts/setup build bench
