@@ -21,10 +21,18 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(frames.iter().map(|frame| frame.len).sum::<u64>(), toc.raw_size());
     }
     // whatever is cut is read as it was meant
-    if toc.entries.iter().try_fold(0, |sum: u64, entry| sum.checked_add(entry.size())).is_some_and(|sum| sum <= MAX_TREE) {
+    if toc
+        .entries
+        .iter()
+        .try_fold(0, |sum: u64, entry| sum.checked_add(entry.size()))
+        .is_some_and(|sum| sum <= MAX_TREE)
+    {
         let odd = |index: usize| index % 2 == 1;
         let cut = frames::cut(&toc.entries, &odd).expect("was checked");
-        assert_eq!(frames::declared(&toc.entries, cut.iter().map(|frame| frame.len)).expect("was cut like this"), cut);
+        assert_eq!(
+            frames::declared(&toc.entries, cut.iter().map(|frame| frame.len)).expect("was cut like this"),
+            cut
+        );
     }
     if toc.check_part(Part::Finish).is_ok() {
         // over itself, as a table that has all there is to remove
