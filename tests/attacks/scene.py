@@ -30,6 +30,7 @@ CHANGES = ("rename,renameat,renameat2,link,linkat,symlink,symlinkat,mkdir,mkdira
 # what a full disk lets fail
 GROWING = "rename,renameat,renameat2,link,linkat,symlink,symlinkat,mkdir,mkdirat,mknod,mknodat,setxattr,lsetxattr,write,pwrite64,ftruncate,fsync,syncfs"
 PR_SET_CHILD_SUBREAPER = 36
+KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 
 # by verb; conftest tells them at the end
 kills = collections.Counter()
@@ -103,6 +104,21 @@ class Scene:
         running.kill()
         running.wait()
         kills[verb] += running.returncode == -signal.SIGKILL
+
+    def kill_all_over(self, words, verb, calls, seed):
+        """Kill a verb at steps and at moments, and see each time that the same again completes it: how many kills there were."""
+        before = kills[verb]
+        for step in self.steps(words, calls, max(3, STEPS // 2)):
+            self.reset()
+            assert self.kill_at(words, step, verb) in (*KILLED, 0), step
+            self.assert_done(words)
+        chance = moments(seed)
+        takes = self.takes(words)
+        for number in range(FEW):
+            self.reset()
+            self.kill_within(words, takes, verb, chance, group=number % 2)
+            self.assert_done(words)
+        return kills[verb] - before
 
     def takes(self, words):
         """How long a verb takes that nobody kills."""

@@ -4,19 +4,17 @@
 
 import os
 import shutil
-import signal
 
 import pytest
 
 import registry
 import support
-from scene import CHANGES, FEW, STEPS, Scene, kills, moments
+from scene import CHANGES, Scene
 
 pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed: scripts/setup test")
 
 # what a registry sees
 SENT = CHANGES + ",connect,sendto"
-KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 REPOSITORIES = "data/docker/registry/v2/repositories"
 
 
@@ -85,15 +83,4 @@ def transfers(tmp, helper, publisher, tiny_bundle, docker):
 @pytest.mark.parametrize("verb", ["push", "pull", "pull tar", "import oci"])
 def test_transfer_that_is_killed(transfers, verb):
     words = transfers.begin(verb)
-    before = kills[verb]
-    for step in transfers.steps(words, SENT, max(3, STEPS // 2)):
-        transfers.reset()
-        assert transfers.kill_at(words, step, verb) in (*KILLED, 0), step
-        transfers.assert_done(words)
-    chance = moments(23)
-    takes = transfers.takes(words)
-    for number in range(FEW):
-        transfers.reset()
-        transfers.kill_within(words, takes, verb, chance, group=number % 2)
-        transfers.assert_done(words)
-    assert kills[verb] - before >= 3
+    assert transfers.kill_all_over(words, verb, SENT, 23) >= 3

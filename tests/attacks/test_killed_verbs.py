@@ -6,18 +6,16 @@ is in the way of the next run, which leaves nothing of the killed one."""
 import os
 import re
 import shutil
-import signal
 import subprocess
 
 import pytest
 
 import support
-from scene import CHANGES, FEW, GROWING, STEPS, Scene, kills, moments
+from scene import CHANGES, FEW, GROWING, KILLED, STEPS, Scene, kills, moments
 from support import DIFFERS, INTERNAL, PACKAGE, USAGE
 
 pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed: scripts/setup test")
 
-KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 SECOND = "second@example.org"
 
 
@@ -79,18 +77,7 @@ def bundles(tmp, helper, publisher, tiny_bundle):
 @pytest.mark.parametrize("verb", ["pack", "pack tar", "sign", "sign tar"])
 def test_bundle_when_its_maker_is_killed(bundles, verb):
     words = bundles.begin(verb)
-    before = kills[verb]
-    for step in bundles.steps(words, CHANGES, max(3, STEPS // 2)):
-        bundles.reset()
-        assert bundles.kill_at(words, step, verb) in (*KILLED, 0)
-        bundles.assert_done(words)
-    chance = moments(21)
-    takes = bundles.takes(words)
-    for number in range(FEW):
-        bundles.reset()
-        bundles.kill_within(words, takes, verb, chance, group=number % 2)
-        bundles.assert_done(words)
-    assert kills[verb] - before >= 2
+    assert bundles.kill_all_over(words, verb, CHANGES, 21) >= 2
 
 
 @pytest.mark.parametrize("verb", ["pack", "pack tar", "sign", "sign tar"])

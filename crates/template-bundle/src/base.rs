@@ -57,18 +57,9 @@ impl Base {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Digest;
 
     fn file(path: &str, size: u64, content: &str) -> Entry {
-        Entry {
-            path: path.into(),
-            node: Node::File { size, digest: Digest::of(content.as_bytes()), holes: vec![] },
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            mtime: (0, 0),
-            xattrs: vec![],
-        }
+        Entry::plain(path, size, content.as_bytes())
     }
 
     #[test]

@@ -284,19 +284,9 @@ pub fn declared(entries: &[Entry], lengths: impl Iterator<Item = u64>) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Digest;
-    use crate::toc::Node;
 
     fn file(path: &str, size: u64) -> Entry {
-        Entry {
-            path: path.into(),
-            node: Node::File { size, digest: Digest::of(b""), holes: vec![] },
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            mtime: (0, 0),
-            xattrs: vec![],
-        }
+        Entry::plain(path, size, b"")
     }
 
     #[test]

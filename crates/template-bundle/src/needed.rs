@@ -90,19 +90,11 @@ pub fn ranges(toc: &Toc, has: &Has) -> Result<Option<Vec<Range<u64>>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Digest;
     use crate::frames::cut;
 
     fn toc(sizes: &[u64]) -> Toc {
-        let file = |(index, size): (usize, &u64)| Entry {
-            path: format!("f{index}").as_str().into(),
-            node: Node::File { size: *size, digest: Digest::of(&index.to_le_bytes()), holes: vec![] },
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            mtime: (0, 0),
-            xattrs: vec![],
-        };
+        let file =
+            |(index, size): (usize, &u64)| Entry::plain(&format!("f{index}"), *size, &index.to_le_bytes());
         let entries: Vec<Entry> = sizes.iter().enumerate().map(file).collect();
         // compressed to nothing
         let frames = cut(&entries, &|_| false).unwrap().iter().map(|frame| (frame.len, frame.len)).collect();

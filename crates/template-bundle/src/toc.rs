@@ -304,6 +304,22 @@ fn read_line(input: &mut impl BufRead, max: u64) -> Result<Option<Vec<u8>>> {
 }
 
 #[cfg(test)]
+impl Entry {
+    /// A plain file, for tests.
+    pub(crate) fn plain(path: &str, size: u64, content: &[u8]) -> Self {
+        Self {
+            path: path.into(),
+            node: Node::File { size, digest: Digest::of(content), holes: vec![] },
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: (0, 0),
+            xattrs: vec![],
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::checker::tests::{dir, file, link, node};

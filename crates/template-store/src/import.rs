@@ -67,7 +67,7 @@ pub fn import(
 ) -> Result<Imported> {
     let accepted = bundle.accepted()?.clone();
     let gc_root = gc_root.map(roots::place).transpose()?;
-    let _adding = store.lock_adding(&mut waiting("waiting for a gc to end", progress))?;
+    let _gate = close_gate(store, progress)?;
     let mut waiting = waiting("waiting for another import of the same template", progress);
     let _lock = store.lock_import(&bundle.digest, &mut waiting)?;
     let replaced = check_name(store, &bundle.manifest, &bundle.digest, &accepted)?;
@@ -122,7 +122,7 @@ pub fn import_again(
     progress: &dyn Progress,
 ) -> Result<Option<Imported>> {
     let gc_root = gc_root.map(roots::place).transpose()?;
-    let _adding = store.lock_adding(&mut waiting("waiting for a gc to end", progress))?;
+    let _gate = close_gate(store, progress)?;
     let Some(Proven { stored, accepted, ancestors }) = store.prove(digest, policy)? else { return Ok(None) };
     let manifest = &stored.manifest;
     if !manifest.components.iter().flat_map(Component::parts).all(|(part, tree)| store.has_tree(part, tree)) {
