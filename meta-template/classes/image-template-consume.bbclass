@@ -34,6 +34,9 @@ def template_take_over(d):
     # do_rootfs_install calls it by this name
     template_give_name(d, 'template_prepare_rootfs', 'rootfs_prepare')
 
+    # Isar removes the tree that is there, and all that is in what is mounted there
+    d.appendVarFlag('do_rootfs_install', 'prefuncs', ' template_unmount_leftovers')
+
     # bitbake does not see rootfs_prepare and python modules in what Isar declares
     d.appendVarFlag('do_rootfs_install', 'vardeps', ' rootfs_prepare ROOTFS_PACKAGES TEMPLATE_PIN TEMPLATE_KEEP'
                     ' TEMPLATE_REMOVE TEMPLATE_ALLOW_UPGRADE TEMPLATE_ALLOW_SUITE'
@@ -84,6 +87,15 @@ python do_template_rootfs() {
     try:
         progress = bb.progress.ProgressHandler(d)
         consume.checkout(d, 'rootfs', d.getVar('TEMPLATE_ROOTFS'), progress.update)
+    except consume.ConsumeError as error:
+        bb.fatal(str(error))
+}
+
+python template_unmount_leftovers() {
+    from imagetemplate import consume
+    try:
+        for point in consume.unmount_leftovers(d, d.getVar('ROOTFSDIR')):
+            bb.warn(f"{point} was left mounted by a build that was killed, unmounted")
     except consume.ConsumeError as error:
         bb.fatal(str(error))
 }

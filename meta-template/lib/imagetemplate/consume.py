@@ -6,7 +6,9 @@ import glob
 import json
 import os
 
-from . import apt_files, base_apt, bundle, helper, hints, initrd, locales, repository, transaction, verified
+from . import (
+    apt_files, base_apt, bundle, helper, hints, initrd, leftovers, locales, repository, transaction, verified,
+)  # fmt: skip
 
 # where packages are downloaded from; in a product it is the template's, whatever the configuration says
 APT_SETTINGS = ("DISTRO_APT_PREMIRRORS",)
@@ -169,6 +171,14 @@ def checkout(d, component, directory, progress=None, options=()):
         d, "checkout", "--raw", *options, "--component", component, record["digest"], directory,
         progress=progress,
     )  # fmt: skip
+
+
+def unmount_leftovers(d, root):
+    """Unmount what a build that was killed has left in a tree which is about to be removed; returns where that was."""
+    points = leftovers.below(root)
+    for point in points:
+        as_root(d, "umount", point)
+    return points
 
 
 def take_rootfs(d, prepared, root, progress=None):
