@@ -2,6 +2,7 @@
 # Copyright (c) The isar-template authors
 """What a platform's build publishes."""
 
+import glob
 import json
 import os
 import subprocess
@@ -80,6 +81,26 @@ def test_a_commit_of_a_layer_is_packed_again(producer, workspace):
     finally:
         os.unlink(changed)
     assert sorted(line.split(":")[1] for line in after - before) == ["do_build", "do_template_pack"]
+
+
+def test_signatures_ask_for_a_rebuild_for_self_built_libraries_alone(producer, workspace, manifest):
+    """As plans say of programs under which a library changes."""
+    before = producer.signatures_with("", "platform-tool")
+    word = os.path.join(workspace.platform_layer, "recipes-app/platform-lib/files/word")
+    workspace.run(f"cp -p {word} {word}.kept && echo another >> {word}", check=True)
+    try:
+        after = producer.signatures_with("", "platform-tool")
+    finally:
+        workspace.run(f"mv {word}.kept {word}", check=True)
+    changed = {line.rsplit(":", 1)[0] for line in after - before}
+    assert {"platform-lib:do_dpkg_build", "platform-tool:do_dpkg_build"} <= changed
+
+    # which version of a package of the distribution is installed where something is built is in no signature
+    (version,) = {package["packageVersion"] for package in manifest["packages"] if package["package"] == "libc6"}
+    files = glob.glob(os.path.join(producer.path, "tmp", "stamps", "**", "*.do_dpkg_build.sigdata.*"), recursive=True)
+    texts = [subprocess.run(["zstd", "-dcq", file], capture_output=True, check=True).stdout.decode() for file in files]
+    assert any("platform-lib" in text for text in texts)
+    assert not any(version in text for text in texts)
 
 
 def test_the_bundle_names_the_image_that_it_is_of(producer):
