@@ -96,7 +96,7 @@ def out(stored, tmp):
     return folder
 
 
-def members(path, before):
+def members(path, before, least=1000):
     """What a tar holds, read by Python; times only of what was there before, and no contents of logs."""
     found = []
     with tarfile.open(path) as tar:
@@ -107,7 +107,7 @@ def members(path, before):
             found.append((
                 member.name, member.type, member.mode, member.uid, member.gid, member.linkname, member.devmajor, member.devminor,
                 member.size if digest else None, digest, pax, member.mtime if member.mtime < before else None))
-    assert len(found) > 1000
+    assert len(found) > least
     return found
 
 
@@ -184,6 +184,31 @@ def test_a_transaction_gives_the_tar_of_root(stored, roots, out, tmp):
     assert again["report"]["reused"] is True
     assert_same(members(out + "/again.tar", before), left)
     assert "all is as it was verified" in stored("fsck").stdout
+
+
+def test_a_derived_template_is_that_of_root(stored, roots, out, tmp):
+    deb = support.make_deb(tmp, "local-deb", scripts={"postinst": """
+        chown 0:8 /srv/special/null
+        mv /srv/special/block /srv/special/moved
+        rm -rf /usr/share/doc/less
+        mkdir /usr/share/doc/less
+        chown 65535:42 /usr/share/local-deb/file
+    """})
+    before = time.time() - 1
+    words = ["install", "special", "--add", deb, "--remove", "nano", "--name", "product", "--version", "1.0", "--output"]
+    layers = {}
+    for who, helper in (("user", stored), ("root", roots)):
+        bundle = os.path.join(out, "derived-" + who)
+        helper(*words, "oci:" + bundle)
+        layout = support.Layout(bundle)
+        changes = layout.document(layout.tagged("1.0-rootfs")["digest"])["layers"][1]
+        with open(out + "/layer.tar", "wb") as file:
+            support.command("zstd", "-dcq", layout.blob_path(changes["digest"]), stdout=file, text=False)
+        layers[who] = members(out + "/layer.tar", before, least=100)
+    assert_same(layers["user"], layers["root"])
+    named = {name: entry for name, *entry in layers["user"]}
+    assert {"srv/special/.wh.block", "usr/share/doc/less/.wh.copyright"} <= set(named) and "usr/bin/bash" not in named
+    assert named["srv/special/moved"][0] == tarfile.BLKTYPE and named["usr/share/local-deb/file"][2:4] == [65535, 42]
 
 
 def test_plan_is_that_of_root(stored, roots, tmp):

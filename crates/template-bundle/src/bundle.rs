@@ -47,6 +47,8 @@ pub struct Bundle {
     ancestors: Vec<(Ancestor, Evidence)>,
     /// Blobs that were not fetched, as somebody has what is in them.
     left_out: BTreeSet<Digest>,
+    /// Blobs that the templates have which it was made from: a derived bundle need not hold them.
+    inherited: BTreeSet<Digest>,
 }
 
 /// The path in `BUNDLE` or `oci:BUNDLE`.
@@ -115,7 +117,12 @@ impl Bundle {
             }
             other => other?,
         };
+        let inherited = match parent {
+            Some(_) => inherited(&ancestors, &manifest)?,
+            None => BTreeSet::new(),
+        };
         Ok(Bundle {
+            inherited,
             layout,
             manifest,
             ancestors,
@@ -132,6 +139,32 @@ impl Bundle {
     /// Says that some blobs are not there, and need not be.
     pub fn leave_out(&mut self, blobs: BTreeSet<Digest>) {
         self.left_out = blobs;
+    }
+
+    /// Whether it names the OCI layer of a tree and leaves it to the bundle of its parent.
+    pub fn leaves_to_parent(&self, tree: &Tree) -> bool {
+        [tree.digest, tree.toc_digest].iter().any(|blob| self.is_elsewhere(blob))
+    }
+
+    fn is_elsewhere(&self, blob: &Digest) -> bool {
+        self.inherited.contains(blob) && !self.layout.has_blob(blob)
+    }
+
+    /// What to do where that matters.
+    fn explained(&self, e: Error, tree: &Tree) -> Error {
+        match &self.manifest.parent {
+            Some(parent) if e.kind == Kind::BlobMissing && self.leaves_to_parent(tree) => Error::new(
+                e.kind,
+                format!(
+                    "'{}' holds what changed since {parent}, and not what that has",
+                    self.path().display()
+                ),
+            )
+            .hint(
+                "import the parent, and then this bundle; or push both to a registry, and pull it from there",
+            ),
+            _ => e,
+        }
     }
 
     /// The signature that was found good. A bundle that was opened unverified has none, and must not be used.
@@ -180,7 +213,10 @@ impl Bundle {
     pub fn toc_and_bytes(&self, component: &Component, part: Part, tree: &Tree) -> Result<(Toc, Vec<u8>)> {
         let inner = || {
             let descriptor = Descriptor::new(TOC_TYPE, tree.toc_digest, tree.toc_size);
-            let bytes = self.layout.read_up_to("table of contents", &descriptor, MAX_TOC)?;
+            let bytes = self
+                .layout
+                .read_up_to("table of contents", &descriptor, MAX_TOC)
+                .map_err(|e| self.explained(e, tree))?;
             let toc = Toc::read(&bytes[..])?;
             if toc.entries.len() as u64 != tree.entries {
                 return Err(Error::damaged(
@@ -201,7 +237,8 @@ impl Bundle {
     /// Whether the OCI layer of a tree is there in its declared size; its content is not looked at.
     pub fn check_presence(&self, component: &Component, tree: &Tree) -> Result<()> {
         let blobs = [(&tree.digest, tree.size), (&tree.toc_digest, tree.toc_size)];
-        for (digest, size) in blobs.into_iter().filter(|(digest, _)| !self.left_out.contains(digest)) {
+        let needed = |digest: &Digest| !self.left_out.contains(digest) && !self.is_elsewhere(digest);
+        for (digest, size) in blobs.into_iter().filter(|(digest, _)| needed(digest)) {
             self.layout
                 .blob(digest, size)
                 .map_err(|e| e.within(format!("component '{}'", component.name)))?;
@@ -228,7 +265,7 @@ impl Bundle {
         self.layout
             .blob(&tree.digest, tree.size)
             .and_then(|blob| tree::read(toc, blob, &expected, sink, progress))
-            .map_err(|e| e.within(format!("component '{}'", component.name)))
+            .map_err(|e| self.explained(e, tree).within(format!("component '{}'", component.name)))
     }
 
     /// Reads some files of a tree, each verified by its own digest; see [`chosen::read`].
@@ -243,18 +280,23 @@ impl Bundle {
         self.layout
             .blob(&tree.digest, tree.size)
             .and_then(|blob| chosen::read(toc, blob, tree.compression, wanted, take))
-            .map_err(|e| e.within(format!("component '{}'", component.name)))
+            .map_err(|e| self.explained(e, tree).within(format!("component '{}'", component.name)))
     }
 
-    /// Verifies every blob to the last bit, without writing anything.
-    pub fn verify_contents(&self, progress: &Advance) -> Result<()> {
+    /// Verifies every blob to the last bit, without writing anything: how many OCI layers are left to the parent's bundle.
+    pub fn verify_contents(&self, progress: &Advance) -> Result<u64> {
+        let mut elsewhere = 0;
         for component in &self.manifest.components {
             for (part, tree) in component.parts() {
+                if self.leaves_to_parent(tree) {
+                    elsewhere += 1;
+                    continue;
+                }
                 let toc = self.toc(component, part, tree)?;
                 self.read_tree(component, tree, &toc, true, &tree::Discard, progress)?;
             }
         }
-        Ok(())
+        Ok(elsewhere)
     }
 
     /// Uncompressed bytes of all trees.
@@ -282,7 +324,14 @@ impl Component {
 
     /// Its trees, and what each is.
     pub fn parts(&self) -> impl Iterator<Item = (Part, &Tree)> {
-        std::iter::once((Part::Base, &self.tree)).chain(self.finish.iter().map(|tree| (Part::Finish, tree)))
+        let base = std::iter::once((Part::Base, &self.tree));
+        let changes = self.changes.iter().map(|tree| (Part::Changes, tree));
+        base.chain(changes).chain(self.finish.iter().map(|tree| (Part::Finish, tree)))
+    }
+
+    /// Those that make up the raw system, or the finished one: the lowest first.
+    pub fn parts_of(&self, raw: bool) -> impl Iterator<Item = (Part, &Tree)> {
+        self.parts().filter(move |(part, _)| !(raw && *part == Part::Finish))
     }
 
     /// Descriptors of its blobs, as they stand in the artifact manifest.
@@ -307,6 +356,19 @@ pub fn image_of(index: &Index) -> Result<&Descriptor> {
         (Some(image), None) if index.manifests.len() == 2 => Ok(image),
         _ => Err(Error::damaged("the image index does not name a template and its runnable image alone")),
     }
+}
+
+/// Blobs of a template's trees that those have which it was made from.
+fn inherited(ancestors: &[(Ancestor, Evidence)], manifest: &TemplateManifest) -> Result<BTreeSet<Digest>> {
+    let blobs = |manifest: &TemplateManifest| -> BTreeSet<Digest> {
+        manifest.components.iter().flat_map(Component::descriptors).map(|blob| blob.digest).collect()
+    };
+    let own = blobs(manifest);
+    let mut out = BTreeSet::new();
+    for (_, evidence) in ancestors {
+        out.extend(blobs(&evidence.manifest()?).intersection(&own));
+    }
+    Ok(out)
 }
 
 fn find_template<'a>(top: &'a Index, path: &Path) -> Result<&'a Descriptor> {

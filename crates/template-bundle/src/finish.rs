@@ -11,14 +11,12 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::bytes::Bytes;
-use crate::checker::Checker;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::inroot::InRoot;
-use crate::manifest::Part;
 use crate::toc::{Entry, Node, path_order};
 use crate::tree::Contents;
-use crate::whiteout::{removed_by, whiteout_path};
+use crate::whiteout;
 
 /// Files that exist for the build only.
 const BUILD_ONLY: [&str; 9] = [
@@ -187,11 +185,11 @@ pub fn layer(root: &InRoot, steps: &[Step], base: &[Entry]) -> Result<FinishLaye
     let mut contents = BTreeMap::new();
     for step in steps {
         match step {
-            Step::Remove(path) => whiteout(path, &by_path, &mut out),
+            Step::Remove(path) => remove(path, &by_path, &mut out),
             Step::Rename(from, to) => {
                 let content = root.read(from)?.unwrap_or_default();
                 replace(from, to, content, &by_path, &mut out, &mut contents);
-                whiteout(from, &by_path, &mut out);
+                remove(from, &by_path, &mut out);
             }
             Step::Write(path, content) => {
                 replace(path, path, content.clone(), &by_path, &mut out, &mut contents)
@@ -218,15 +216,12 @@ pub fn layer(root: &InRoot, steps: &[Step], base: &[Entry]) -> Result<FinishLaye
     Ok(FinishLayer { entries, contents })
 }
 
-fn whiteout(path: &[u8], base: &BTreeMap<&[u8], &Entry>, out: &mut BTreeMap<Vec<u8>, Entry>) {
+fn remove(path: &[u8], base: &BTreeMap<&[u8], &Entry>, out: &mut BTreeMap<Vec<u8>, Entry>) {
     if !base.contains_key(path) {
         return;
     }
-    let path = whiteout_path(path);
-    let node = Node::File { size: 0, digest: Digest::of(b""), holes: vec![] };
-    let entry =
-        Entry { path: Bytes(path.clone()), node, mode: 0, uid: 0, gid: 0, mtime: (0, 0), xattrs: vec![] };
-    out.insert(path, entry);
+    let entry = whiteout::of(path);
+    out.insert(entry.path.0.clone(), entry);
 }
 
 fn replace(
@@ -243,67 +238,10 @@ fn replace(
     contents.insert(to.to_vec(), content);
 }
 
-/// The entries of the finished system. Both tables have passed their checks, and so does what is made of them.
-pub fn merge(base: &[Entry], finish: &[Entry]) -> Result<Vec<(Entry, Part)>> {
-    // files of the base that go or change, and the other name that stands for them from then on
-    let mut gone: BTreeMap<&[u8], (&Entry, Option<&[u8]>)> = BTreeMap::new();
-    let mut removed = Vec::new();
-    let mut new: BTreeMap<&[u8], &Entry> = BTreeMap::new();
-    for entry in finish {
-        if let Some(path) = removed_by(&entry.path.0) {
-            removed.push(path);
-            continue;
-        }
-        if entry.node != Node::Directory {
-            // with all that is in a directory of this name
-            removed.push(entry.path.0.clone());
-        }
-        new.insert(&entry.path.0[..], entry);
-    }
-    removed.sort();
-    let is_removed = |path: &[u8]| {
-        let mut ends =
-            path.iter().enumerate().filter(|(_, c)| **c == b'/').map(|(at, _)| at).chain([path.len()]);
-        ends.any(|at| removed.binary_search_by(|r| r[..].cmp(&path[..at])).is_ok())
-    };
-    let mut out: Vec<(Entry, Part)> = Vec::with_capacity(base.len() + new.len());
-    for entry in base {
-        let path = &entry.path.0[..];
-        if let Some(other) = new.remove(path) {
-            if other.node != entry.node {
-                gone.insert(path, (entry, None));
-            }
-            out.push((other.clone(), Part::Finish));
-        } else if is_removed(path) {
-            gone.insert(path, (entry, None));
-        } else {
-            let mut entry = entry.clone();
-            if let Node::Hardlink { target } = &mut entry.node
-                && let Some((first, stands_in)) = gone.get_mut(&target.0[..])
-            {
-                match stands_in {
-                    Some(other) => *target = Bytes(other.to_vec()),
-                    None => {
-                        *stands_in = Some(path);
-                        entry.node = first.node.clone();
-                    }
-                }
-            }
-            out.push((entry, Part::Base));
-        }
-    }
-    out.extend(new.into_values().map(|e| (e.clone(), Part::Finish)));
-    out.sort_by(|(a, _), (b, _)| path_order(&a.path.0, &b.path.0));
-    let mut checker = Checker::default();
-    out.iter()
-        .try_for_each(|(entry, _)| checker.check(entry))
-        .map_err(|e| e.within("with its finish layer"))?;
-    Ok(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stack::stack;
     use std::fs;
 
     fn isar_snapshot(tree: &std::path::Path) {
@@ -337,7 +275,7 @@ mod tests {
         let (base, _) = crate::scan::scan(tree).unwrap();
         let root = InRoot::open(tree).unwrap();
         let layer = layer(&root, &steps(&root).unwrap(), &base).unwrap();
-        let merged = merge(&base, &layer.entries).unwrap();
+        let merged = stack([&base[..], &layer.entries]).unwrap();
         let find = |path: &str| &merged.iter().find(|(e, _)| e.path == path.into()).unwrap().0.node;
         // siblings in byte order, so this one is the first that stays
         assert!(matches!(find("usr/three"), Node::File { size: 6, .. }));
@@ -358,7 +296,7 @@ mod tests {
         let mut checker = crate::checker::Checker::default();
         layer.entries.iter().for_each(|e| checker.check(e).unwrap());
         let merged: Vec<_> =
-            merge(&base, &layer.entries).unwrap().into_iter().map(|(e, _)| e.path.display()).collect();
+            stack([&base[..], &layer.entries]).unwrap().into_iter().map(|(e, _)| e.path.display()).collect();
 
         apply(&root, &steps).unwrap();
         let (applied, _) = crate::scan::scan(tree).unwrap();

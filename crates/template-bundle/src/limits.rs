@@ -27,6 +27,8 @@ pub const MAX_ANCESTORS: usize = 16;
 pub const MAX_ANCESTOR_DOCUMENTS: u64 = 64 << 20;
 /// Components of a template.
 pub const MAX_COMPONENTS: usize = 64;
+/// Layers of changes over a component: more than overlayfs would be slow with.
+pub const MAX_CHANGES: usize = 16;
 /// Bytes of an anchors file.
 pub const MAX_ANCHORS: u64 = 16 << 20;
 /// Bytes of an allowed signers file.

@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::frames::Compression;
 use crate::json::parse;
-use crate::limits::MAX_COMPONENTS;
+use crate::limits::{MAX_CHANGES, MAX_COMPONENTS};
 use crate::names;
 
 /// Type of the template artifact.
@@ -100,6 +100,9 @@ pub struct Component {
     pub name: String,
     /// The tree.
     pub tree: Tree,
+    /// What changed in it since, one OCI layer over the other (root filesystem only).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Tree>,
     /// What makes a finished system out of it (root filesystem only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish: Option<Tree>,
@@ -110,8 +113,17 @@ pub struct Component {
 pub enum Part {
     /// What was packed.
     Base,
-    /// The finish layer over it, which has whiteouts.
+    /// What changed in it since.
+    Changes,
+    /// What makes a finished system of it.
     Finish,
+}
+
+impl Part {
+    /// Whether it lies over another, and has whiteouts.
+    pub fn is_over(self) -> bool {
+        self != Self::Base
+    }
 }
 
 /// A tree as an OCI layer and its table of contents.
@@ -188,6 +200,12 @@ impl TemplateManifest {
             names::check_component(&component.name).map_err(wrong)?;
             if manifest.components[..at].iter().any(|c| c.name == component.name) {
                 return Err(Error::damaged(format!("component '{}' occurs twice", component.name)));
+            }
+            if component.changes.len() > MAX_CHANGES {
+                return Err(Error::damaged(format!(
+                    "component '{}' has more than {MAX_CHANGES} layers of changes",
+                    component.name
+                )));
             }
         }
         if !manifest.components.iter().any(|c| c.name == ROOTFS) {

@@ -159,14 +159,14 @@ pub fn pack(input: &Input, output: &Path, progress: &dyn Progress) -> Result<Pac
                 write_tree(&writer, entries, &[], &layer, input.compression, &|_| Ok(()))
             })
             .transpose()?;
-        components.push(Component { name: name.clone(), tree, finish });
+        components.push(Component { name: name.clone(), tree, changes: vec![], finish });
     }
     let manifest = TemplateManifest {
         version: FORMAT_VERSION,
         name: input.name.clone(),
         template_version: input.version.clone(),
         created: created(newest)?,
-        packed_by: format!("isar-template {}", env!("CARGO_PKG_VERSION")),
+        packed_by: packed_by(),
         distro: or(anchors.distro, identity.distro, "distribution")?,
         codename: or(anchors.codename, identity.codename, "code name")?,
         architecture: or(anchors.architecture, identity.architecture, "architecture")?,
@@ -176,19 +176,36 @@ pub fn pack(input: &Input, output: &Path, progress: &dyn Progress) -> Result<Pac
         packages,
         anchors: anchors_json,
     };
+    seal(writer, manifest, &input.parents, input.key.as_deref(), warnings)
+}
+
+/// What writes it.
+pub(crate) fn packed_by() -> String {
+    format!("isar-template {}", env!("CARGO_PKG_VERSION"))
+}
+
+/// Writes the documents of a bundle whose trees are there, signs it, and gives it its name.
+pub(crate) fn seal(
+    writer: Writer,
+    manifest: TemplateManifest,
+    parents: &[Evidence],
+    key: Option<&Path>,
+    warnings: Vec<String>,
+) -> Result<Packed> {
+    let version = &manifest.template_version;
     let (index_bytes, image) = write_documents(&writer, &manifest)?;
     let mut top = Index::new();
     let mut descriptor = writer.add(INDEX, &index_bytes)?;
     descriptor.artifact_type = Some(ARTIFACT_TYPE.into());
     let digest = descriptor.digest;
-    top.manifests.push(tagged(descriptor, &input.version));
-    top.manifests.push(tagged(image, &format!("{}{}", input.version, names::ROOTFS_TAG_SUFFIX)));
+    top.manifests.push(tagged(descriptor, version));
+    top.manifests.push(tagged(image, &format!("{version}{}", names::ROOTFS_TAG_SUFFIX)));
     let size = index_bytes.len() as u64;
     let mut referrers = Vec::new();
-    for evidence in &input.parents {
+    for evidence in parents {
         referrers.push(evidence.documents(&digest, size)?);
     }
-    if let Some(key) = &input.key {
+    if let Some(key) = key {
         let text = signature::sign(key, &index_bytes)?;
         referrers.push(signature_documents(&text, &digest, size)?);
     }
@@ -199,7 +216,7 @@ pub fn pack(input: &Input, output: &Path, progress: &dyn Progress) -> Result<Pac
         top.manifests.push(descriptor);
     }
     writer.finish(&top)?;
-    Ok(Packed { digest, manifest, signed: input.key.is_some(), warnings })
+    Ok(Packed { digest, manifest, signed: key.is_some(), warnings })
 }
 
 /// Refuses an output that would be packed into itself.
@@ -351,7 +368,7 @@ pub fn timestamp_now() -> String {
 }
 
 /// Time of creation: SOURCE_DATE_EPOCH, else the newest modification time of the input.
-fn created(newest: (i64, u32)) -> Result<String> {
+pub(crate) fn created(newest: (i64, u32)) -> Result<String> {
     let seconds = match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => text.trim().parse::<i64>().map_err(|_| {
             Error::usage(format!("SOURCE_DATE_EPOCH is '{}', not a number of seconds", text.escape_debug()))
@@ -364,7 +381,7 @@ fn created(newest: (i64, u32)) -> Result<String> {
 }
 
 /// What every product made from the template would share without meaning to.
-fn warn_of_secrets(entries: &[Entry], warnings: &mut Vec<String>) {
+pub(crate) fn warn_of_secrets(entries: &[Entry], warnings: &mut Vec<String>) {
     let keys =
         entries.iter().filter(|e| e.path.0.starts_with(b"etc/ssh/ssh_host_") && e.path.0.ends_with(b"_key"));
     if keys.count() > 0 {

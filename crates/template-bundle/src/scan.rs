@@ -21,7 +21,7 @@ use crate::device;
 use crate::digest::Digest;
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::toc::{Entry, Node};
-use crate::whiteout::PREFIX;
+use crate::whiteout::{PREFIX, is_whiteout};
 
 type Attributes = Vec<(Bytes, Bytes)>;
 
@@ -39,8 +39,7 @@ const MAX_HOLES: usize = 4096;
 /// tree is not.
 pub fn scan(path: &Path) -> Result<(Vec<Entry>, Notes)> {
     let meta = fs::metadata(path).doing("reading", path)?;
-    let mut scan =
-        Scan { entries: Vec::new(), notes: Notes::default(), links: HashMap::new(), device: meta.dev() };
+    let mut scan = Scan::of(&meta);
     if meta.is_dir() {
         scan.add(path, Vec::new(), &meta)?;
         scan.children(path, &[])?;
@@ -65,20 +64,25 @@ pub fn top(path: &Path) -> Result<Entry> {
 /// A single file of any kind, under a name of the caller's; a hard link is a file here.
 pub fn entry(path: &Path, name: Bytes) -> Result<Entry> {
     let meta = fs::symlink_metadata(path).doing("reading", path)?;
-    let mut scan =
-        Scan { entries: Vec::new(), notes: Notes::default(), links: HashMap::new(), device: meta.dev() };
+    let mut scan = Scan::of(&meta);
     scan.entry(path, name.0, &meta)
 }
 
-struct Scan {
+/// A walk, or a look at some files of a tree.
+pub(crate) struct Scan {
     entries: Vec<Entry>,
-    notes: Notes,
+    pub notes: Notes,
     /// First name of an inode with several, and its attributes.
     links: HashMap<(u64, u64), (Bytes, Attributes)>,
     device: u64,
 }
 
 impl Scan {
+    /// One of a tree whose top is this.
+    pub fn of(top: &fs::Metadata) -> Self {
+        Self { entries: Vec::new(), notes: Notes::default(), links: HashMap::new(), device: top.dev() }
+    }
+
     fn children(&mut self, dir: &Path, prefix: &[u8]) -> Result<()> {
         let mut names = Vec::new();
         for child in fs::read_dir(dir).doing("reading", dir)? {
@@ -86,40 +90,47 @@ impl Scan {
         }
         names.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
         for name in names {
-            if name.as_bytes().starts_with(PREFIX.as_bytes()) {
-                return Err(Error::new(
-                    Kind::Refused,
-                    format!(
-                        "'{}' cannot be packed: OCI layers use the prefix '{PREFIX}' for deletions",
-                        dir.join(&name).display()
-                    ),
-                )
-                .hint("remove or rename the file"));
-            }
             let path = dir.join(&name);
-            let meta = fs::symlink_metadata(&path).doing("reading", &path)?;
-            if meta.dev() != self.device {
-                return Err(Error::new(
-                    Kind::Refused,
-                    format!("'{}' is on another file system", path.display()),
-                )
-                .hint("unmount what is mounted inside of the tree before packing it; the layers of an overlay must be on one file system"));
-            }
             let mut full = prefix.to_vec();
             if !full.is_empty() {
                 full.push(b'/');
             }
             full.extend_from_slice(name.as_bytes());
-            if meta.file_type().is_socket() {
-                self.notes.sockets.push(path);
-                continue;
-            }
-            self.add(&path, full.clone(), &meta)?;
-            if meta.is_dir() {
+            let Some(entry) = self.look(&path, full.clone())? else { continue };
+            let is_dir = entry.node == Node::Directory;
+            self.entries.push(entry);
+            if is_dir {
                 self.children(&path, &full)?;
             }
         }
         Ok(())
+    }
+
+    /// A file and its path in the tree; none of a socket.
+    pub fn look(&mut self, path: &Path, full: Vec<u8>) -> Result<Option<Entry>> {
+        if is_whiteout(&full) {
+            return Err(Error::new(
+                Kind::Refused,
+                format!(
+                    "'{}' cannot be packed: OCI layers use the prefix '{PREFIX}' for deletions",
+                    path.display()
+                ),
+            )
+            .hint("remove or rename the file"));
+        }
+        let meta = fs::symlink_metadata(path).doing("reading", path)?;
+        if meta.dev() != self.device {
+            return Err(Error::new(
+                Kind::Refused,
+                format!("'{}' is on another file system", path.display()),
+            )
+            .hint("unmount what is mounted inside of the tree before packing it; the layers of an overlay must be on one file system"));
+        }
+        if meta.file_type().is_socket() {
+            self.notes.sockets.push(path.to_path_buf());
+            return Ok(None);
+        }
+        self.entry(path, full, &meta).map(Some)
     }
 
     fn add(&mut self, path: &Path, full: Vec<u8>, meta: &fs::Metadata) -> Result<()> {

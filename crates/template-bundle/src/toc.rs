@@ -156,8 +156,8 @@ impl Toc {
             let wrong = |why: &str| {
                 Err(Error::damaged(format!("entry '{}' is a whiteout {why}", entry.path.display())))
             };
-            if part == Part::Base {
-                return wrong("outside of a finish layer");
+            if !part.is_over() {
+                return wrong("in a tree that lies over no other");
             }
             let Some(path) = removed_by(&entry.path.0) else {
                 return wrong("that does not remove one file or directory");

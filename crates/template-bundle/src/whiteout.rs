@@ -4,6 +4,10 @@
 //!
 //! How an OCI layer removes what the one below it has: by an empty file of a name that begins with [`PREFIX`].
 
+use crate::bytes::Bytes;
+use crate::digest::Digest;
+use crate::toc::{Entry, Node};
+
 /// How names of whiteouts begin.
 pub const PREFIX: &str = ".wh.";
 
@@ -24,8 +28,10 @@ pub fn removed_by(path: &[u8]) -> Option<Vec<u8>> {
     one.then(|| [dir, name].concat())
 }
 
-/// The name of the whiteout of a path.
-pub fn whiteout_path(path: &[u8]) -> Vec<u8> {
+/// The whiteout of a path.
+pub fn of(path: &[u8]) -> Entry {
     let (dir, name) = name_of(path);
-    [dir, PREFIX.as_bytes(), name].concat()
+    let path = Bytes([dir, PREFIX.as_bytes(), name].concat());
+    let node = Node::File { size: 0, digest: Digest::of(b""), holes: vec![] };
+    Entry { path, node, mode: 0, uid: 0, gid: 0, mtime: (0, 0), xattrs: vec![] }
 }

@@ -5,7 +5,10 @@
 //! For reading the result of a run from outside of its sandbox. The mount belongs to a file descriptor and to no
 //! namespace: nobody else sees it, and it is gone when it is dropped or when this process dies.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -78,6 +81,44 @@ impl Merged {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// By which overlayfs marks a directory that hides all below it; the second in user namespaces.
+const OPAQUE: [&str; 2] = ["trusted.overlay.opaque", "user.overlay.opaque"];
+
+/// Paths where uppermost layers may have changed what lies below them, whose paths are in order and needed as well.
+pub fn touched<'a>(
+    uppers: &[PathBuf],
+    below: impl Iterator<Item = &'a [u8]> + Clone,
+) -> Result<BTreeSet<Vec<u8>>> {
+    let mut out = BTreeSet::new();
+    for upper in uppers {
+        walk(upper, &[], &below, &mut out)?;
+    }
+    Ok(out)
+}
+
+fn walk<'a>(
+    dir: &Path,
+    path: &[u8],
+    below: &(impl Iterator<Item = &'a [u8]> + Clone),
+    out: &mut BTreeSet<Vec<u8>>,
+) -> Result<()> {
+    let is_opaque = |name: &&str| rustix::fs::lgetxattr(dir, *name, &mut [0; 8][..]).is_ok();
+    let within = |name: &[u8]| if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() };
+    if OPAQUE.iter().any(is_opaque) {
+        let start = within(b"");
+        out.extend(below.clone().filter(|path| path.starts_with(&start)).map(<[u8]>::to_vec));
+    }
+    for entry in fs::read_dir(dir).map_err(|e| ChrootError::io("reading", dir, e))? {
+        let entry = entry.map_err(|e| ChrootError::io("reading", dir, e))?;
+        let path = within(entry.file_name().as_bytes());
+        if entry.file_type().map_err(|e| ChrootError::io("reading", entry.path(), e))?.is_dir() {
+            walk(&entry.path(), &path, below, out)?;
+        }
+        out.insert(path);
+    }
+    Ok(())
 }
 
 fn open(path: &Path) -> Result<OwnedFd> {

@@ -56,6 +56,8 @@ pub struct Registry {
     base: String,
     pub(crate) host: String,
     pub(crate) repository: String,
+    /// Another repository of the registry, whose blobs this one may take over.
+    mounts: Option<String>,
     login: Option<Login>,
     /// What stands in the Authorization header.
     authorization: Mutex<HashMap<Right, String>>,
@@ -79,9 +81,21 @@ impl Registry {
             base: format!("{scheme}://{}", reference.host),
             host: reference.host.clone(),
             repository: reference.repository.clone(),
+            mounts: None,
             login: login::find(&reference.host, &reference.repository)?,
             authorization: Mutex::default(),
         })
+    }
+
+    /// Has it take over blobs of another repository, if that is of the same registry.
+    pub fn mounting(mut self, other: &Registry) -> Self {
+        self.mounts = (other.host == self.host).then(|| other.repository.clone());
+        self
+    }
+
+    /// The repository whose blobs it may take over.
+    pub(crate) fn mounts(&self) -> Option<&str> {
+        self.mounts.as_deref()
     }
 
     /// The address of something in the repository.
@@ -210,11 +224,14 @@ impl Registry {
             )
             .hint("it is set up wrong, or somebody else answers for it: the login was not sent"));
         }
-        let actions = match right {
-            Right::Pull => "pull",
-            Right::Push => "pull,push",
-        };
-        let scope = format!("repository:{}:{actions}", self.repository);
+        let mut scopes = vec![match right {
+            Right::Pull => format!("repository:{}:pull", self.repository),
+            Right::Push => format!("repository:{}:pull,push", self.repository),
+        }];
+        if let (Right::Push, Some(other)) = (right, &self.mounts) {
+            scopes.push(format!("repository:{other}:pull"));
+        }
+        let scope = scopes.join(" ");
         let failed = |e: ureq::Error| unreachable(&format!("{doing}: getting a token"), &self.host, &e);
         let response = match &self.login {
             Some(Login::Token(token)) => {
@@ -228,7 +245,8 @@ impl Registry {
                 self.agent.post(realm).send_form(form).map_err(failed)?
             }
             login => {
-                let mut request = self.agent.get(realm).query("scope", &scope);
+                let scopes = scopes.iter().map(|scope| ("scope", scope.as_str()));
+                let mut request = self.agent.get(realm).query_pairs(scopes);
                 if let Some(service) = service {
                     request = request.query("service", service);
                 }

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use template_bundle::bundle::{Bundle, image_of};
 use template_bundle::json::parse;
-use template_bundle::layout::Layout;
 use template_bundle::limits::MAX_UNSIGNED;
 use template_bundle::manifest::{ANCESTOR_TYPE, SIGNATURE_TYPE};
 use template_bundle::names::ROOTFS_TAG_SUFFIX;
@@ -24,7 +23,7 @@ use crate::answers::refused;
 use crate::client::{Payload, Registry, Right};
 use crate::pull::tag_of;
 use crate::reference::Reference;
-use crate::transfer::{Traffic, each};
+use crate::transfer::{Source, Traffic, each};
 
 /// What was pushed.
 #[derive(Debug)]
@@ -37,11 +36,13 @@ pub struct Pushed {
     pub traffic: Traffic,
 }
 
-/// Pushes a bundle. Tags that mean something else are left alone, unless `force` is given.
+/// Pushes a bundle. Tags that mean something else are left alone, unless `force` is given. What a derived bundle leaves to
+/// its parent is taken from there.
 pub fn push(
     registry: &Registry,
     reference: &Reference,
     bundle: &Bundle,
+    parent: Option<&Registry>,
     force: bool,
     progress: &dyn Progress,
 ) -> Result<Pushed> {
@@ -88,7 +89,7 @@ pub fn push(
         blobs.extend(parts.filter(|blob| seen.insert(blob.digest)));
         manifests.push((descriptor, bytes));
     }
-    let traffic = give_all(registry, &blobs, layout, progress)?;
+    let traffic = give_all(registry, &blobs, &Source { layout, parent }, progress)?;
     for (descriptor, bytes) in &manifests {
         registry.put_manifest(&descriptor.digest.to_string(), MANIFEST, bytes)?;
     }
@@ -109,13 +110,13 @@ pub fn push(
 fn give_all(
     registry: &Registry,
     blobs: &[Descriptor],
-    layout: &Layout,
+    source: &Source<'_>,
     progress: &dyn Progress,
 ) -> Result<Traffic> {
     progress.begin("pushing", blobs.iter().map(|blob| blob.size).fold(0, u64::saturating_add));
     let (moved, present) = (AtomicU64::new(0), AtomicU64::new(0));
     each(blobs, &|blob| {
-        let counter = if registry.give(blob, layout, progress)? { &moved } else { &present };
+        let counter = if registry.give(blob, source, progress)? { &moved } else { &present };
         counter.fetch_add(blob.size, Ordering::Relaxed);
         Ok(())
     })?;

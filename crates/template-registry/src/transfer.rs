@@ -178,8 +178,13 @@ impl Registry {
         }
     }
 
-    /// Gives a blob of a layout to the repository, unless it has it: whether it went over the network.
-    pub(crate) fn give(&self, blob: &Descriptor, layout: &Layout, progress: &dyn Progress) -> Result<bool> {
+    /// Gives a blob to the repository, unless it has it: whether it went over the network.
+    pub(crate) fn give(
+        &self,
+        blob: &Descriptor,
+        source: &Source<'_>,
+        progress: &dyn Progress,
+    ) -> Result<bool> {
         if self.has(blob)? {
             progress.advance(blob.size)?;
             return Ok(false);
@@ -187,13 +192,17 @@ impl Registry {
         let doing = format!("pushing blob {} to {}/{}", blob.digest, self.host, self.repository);
         let mut attempt = 1;
         loop {
-            let address = self.begin_upload(&doing)?;
+            let Some(address) = self.begin_upload(&doing, blob)? else {
+                log::info!("blob {} is taken over from {}", blob.digest, self.mounts().unwrap_or_default());
+                progress.advance(blob.size)?;
+                return Ok(false);
+            };
             let separator = if address.contains('?') { '&' } else { '?' };
             let address = format!("{address}{separator}digest={}", blob.digest);
             let sent = AtomicU64::new(0);
             let open = || -> Result<Box<dyn Read + '_>> {
                 sent.store(0, Ordering::Relaxed);
-                let reader = layout.blob(&blob.digest, blob.size)?;
+                let reader = source.open(&doing, blob)?;
                 Ok(Box::new(Counted { reader, sent: &sent, progress }))
             };
             let headers = [(header::CONTENT_TYPE, "application/octet-stream")];
@@ -218,16 +227,44 @@ impl Registry {
         }
     }
 
-    fn begin_upload(&self, doing: &str) -> Result<String> {
-        let address = self.address("blobs/uploads/");
+    /// Where to send a blob; nowhere when the registry has taken it over from the other repository.
+    fn begin_upload(&self, doing: &str, blob: &Descriptor) -> Result<Option<String>> {
+        let mut address = self.address("blobs/uploads/");
+        if let Some(other) = self.mounts() {
+            address = format!("{address}?mount={}&from={other}", blob.digest);
+        }
         let response = self.send(doing, Right::Push, "POST", &address, &[], &Payload::Bytes(b""))?;
-        if response.status() != 202 {
-            return Err(refused(doing, response));
+        match response.status().as_u16() {
+            201 if self.mounts().is_some() => return Ok(None),
+            // it does not do that, or may not
+            202 => {}
+            _ => return Err(refused(doing, response)),
         }
         let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
-        location.map(|location| self.absolute(location)).ok_or_else(|| {
+        let location = location.ok_or_else(|| {
             Error::new(Kind::Network, format!("{doing}: the registry does not say where to send it"))
-        })
+        })?;
+        Ok(Some(self.absolute(location)))
+    }
+}
+
+/// Where blobs that are pushed come from.
+pub(crate) struct Source<'a> {
+    /// The bundle.
+    pub layout: &'a Layout,
+    /// The repository of what the bundle was made from: it has what the bundle leaves to its parent.
+    pub parent: Option<&'a Registry>,
+}
+
+impl Source<'_> {
+    fn open(&self, doing: &str, blob: &Descriptor) -> Result<Box<dyn Read + '_>> {
+        match self.parent {
+            Some(parent) if !self.layout.has_blob(&blob.digest) => {
+                let body = parent.blob(doing, blob, None)?.into_body();
+                Ok(Box::new(body.into_with_config().limit(u64::MAX).reader()))
+            }
+            _ => Ok(Box::new(self.layout.blob(&blob.digest, blob.size)?)),
+        }
     }
 }
 

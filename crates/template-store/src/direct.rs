@@ -11,11 +11,12 @@ use std::path::Path;
 
 use template_bundle::bundle::Bundle;
 use template_bundle::error::IoContext;
-use template_bundle::manifest::{Component, Part};
+use template_bundle::manifest::Component;
 use template_bundle::pack::Progress;
+use template_bundle::stack::stack;
 use template_bundle::toc::{Entry, Node};
 use template_bundle::tree::Sink;
-use template_bundle::{Error, Kind, Result, finish};
+use template_bundle::{Error, Kind, Result};
 
 use crate::checkout::{at_target, begin_tree, check_target, end_tree};
 use crate::node;
@@ -33,14 +34,10 @@ pub fn checkout_bundle(
 ) -> Result<u64> {
     bundle.accepted()?;
     check_target(target)?;
-    let parts: Vec<_> = component.parts().filter(|(part, _)| !(raw && *part == Part::Finish)).collect();
+    let parts: Vec<_> = component.parts_of(raw).collect();
     let tocs =
         parts.iter().map(|(part, tree)| bundle.toc(component, *part, tree)).collect::<Result<Vec<_>>>()?;
-    let base = &tocs[0].entries;
-    let mut entries = match tocs.get(1) {
-        Some(finish) => finish::merge(base, &finish.entries)?,
-        None => base.iter().map(|entry| (entry.clone(), Part::Base)).collect(),
-    };
+    let mut entries = stack(tocs.iter().map(|toc| &toc.entries[..]))?;
     if !nix::unistd::geteuid().is_root() {
         as_caller(&component.name, &mut entries)?;
     }
@@ -53,8 +50,8 @@ pub fn checkout_bundle(
             node::make_file(&path)?;
             node::set_metadata(&path, entry)?;
         }
-        for ((part, tree), toc) in parts.iter().zip(&tocs) {
-            let filler = Filler { root, places: places(*part, &toc.entries, &entries) };
+        for (number, ((_, tree), toc)) in parts.iter().zip(&tocs).enumerate() {
+            let filler = Filler { root, places: places(number, &toc.entries, &entries) };
             bundle.read_tree(component, tree, toc, true, &filler, &|n| progress.advance(n))?;
         }
         end_tree(&entries, root)
@@ -63,7 +60,7 @@ pub fn checkout_bundle(
 }
 
 /// Makes the caller the owner of everything, or says what takes root.
-fn as_caller(component: &str, entries: &mut [(Entry, Part)]) -> Result<()> {
+fn as_caller(component: &str, entries: &mut [(Entry, usize)]) -> Result<()> {
     let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     for (entry, _) in entries {
         if let Some(what) = needs_root(entry) {
@@ -90,16 +87,16 @@ fn needs_root(entry: &Entry) -> Option<&'static str> {
 }
 
 /// Where the contents of a tree go: which entry of the result a file of its table of contents became.
-fn places<'a>(part: Part, toc: &[Entry], result: &'a [(Entry, Part)]) -> HashMap<usize, &'a Entry> {
+fn places<'a>(number: usize, toc: &[Entry], result: &'a [(Entry, usize)]) -> HashMap<usize, &'a Entry> {
     let at: HashMap<&[u8], usize> =
         toc.iter().enumerate().map(|(index, entry)| (&entry.path.0[..], index)).collect();
     let mut out = HashMap::new();
     for (entry, of) in result {
-        if *of != part || !matches!(entry.node, Node::File { .. }) {
+        if *of != number || !matches!(entry.node, Node::File { .. }) {
             continue;
         }
         let Some(index) = at.get(&entry.path.0[..]) else { continue };
-        // a hard link whose first name the finish layer removes stands in for it
+        // a hard link whose first name what lies over it removes stands in for it
         let source = match &toc[*index].node {
             Node::Hardlink { target } => at.get(&target.0[..]),
             _ => Some(index),

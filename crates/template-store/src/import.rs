@@ -296,14 +296,14 @@ impl Making<'_> {
         for (index, entry) in toc.entries.iter().enumerate() {
             match entry.node {
                 Node::Directory if !entry.path.0.is_empty() => node::make_dir(&node::path(&root, entry))?,
-                Node::File { size: 0, .. } if part == Part::Finish && is_whiteout(&entry.path.0) => {}
+                Node::File { size: 0, .. } if part.is_over() && is_whiteout(&entry.path.0) => {}
                 // an empty file has no content that would come by
                 Node::File { size: 0, .. } if builder.has(index, entry)? => {}
                 Node::File { size: 0, .. } => builder.file(index, entry, &[])?,
                 _ => node::make_special(&root, entry)?,
             }
         }
-        if part == Part::Finish {
+        if part.is_over() {
             make_whiteouts(&root, &toc.entries)?;
         }
         self.counts.read +=

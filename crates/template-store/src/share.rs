@@ -44,6 +44,10 @@ pub fn checkout_shared(
     let tree = store.tree_dir(Part::Base, &component.tree);
     let mut shared = false;
     at_target(target, |root| {
+        // the copy is of one tree
+        if !component.changes.is_empty() {
+            return copy_tree(&component.name, &entries, root, progress);
+        }
         shared = can_link(&tree.join("toc"), root)?;
         if !shared {
             log::info!("'{}' is on another file system than the store: files are copied", target.display());

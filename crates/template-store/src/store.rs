@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 use template_bundle::error::IoContext;
 use template_bundle::manifest::{Component, Part, TemplateManifest, Tree};
+use template_bundle::stack::stack;
 use template_bundle::toc::{Entry, Toc};
 use template_bundle::{Digest, Error, Kind, Result, ids};
 
@@ -167,12 +168,9 @@ impl Store {
         self.template_dir(digest).join(RECORD).exists()
     }
 
-    /// The same table of contents makes another tree of a finish layer, where whiteouts have a meaning.
+    /// The same table of contents makes another tree of what lies over one, where whiteouts have a meaning.
     pub(crate) fn tree_dir(&self, part: Part, tree: &Tree) -> PathBuf {
-        let suffix = match part {
-            Part::Base => "",
-            Part::Finish => "-finish",
-        };
+        let suffix = if part.is_over() { "-over" } else { "" };
         self.path.join("trees").join(format!("{}{suffix}", tree.toc_digest.hex()))
     }
 
@@ -233,11 +231,8 @@ impl Store {
 
     /// The trees that make up a component, the uppermost first, as overlayfs wants them; finished unless `raw`.
     pub fn lowers(&self, component: &Component, raw: bool) -> Result<Vec<PathBuf>> {
-        let mut lowers: Vec<PathBuf> = component
-            .parts()
-            .filter(|(part, _)| !(raw && *part == Part::Finish))
-            .map(|(part, tree)| self.tree_root(part, tree))
-            .collect::<Result<_>>()?;
+        let mut lowers: Vec<PathBuf> =
+            component.parts_of(raw).map(|(part, tree)| self.tree_root(part, tree)).collect::<Result<_>>()?;
         lowers.reverse();
         Ok(lowers)
     }
@@ -272,23 +267,14 @@ impl Store {
 
     /// The entries of a component; finished unless `raw`.
     pub fn entries(&self, component: &Component, raw: bool) -> Result<Vec<(Entry, PathBuf)>> {
-        let base = self.toc(Part::Base, &component.tree)?;
-        let root = self.tree_root(Part::Base, &component.tree)?;
-        match &component.finish {
-            Some(finish) if !raw => {
-                let finish_root = self.tree_root(Part::Finish, finish)?;
-                let toc = self.toc(Part::Finish, finish)?;
-                let merged = template_bundle::finish::merge(&base.entries, &toc.entries)?;
-                Ok(merged
-                    .into_iter()
-                    .map(|(entry, part)| match part {
-                        Part::Base => (entry, root.clone()),
-                        Part::Finish => (entry, finish_root.clone()),
-                    })
-                    .collect())
-            }
-            _ => Ok(base.entries.into_iter().map(|e| (e, root.clone())).collect()),
+        let mut tocs = Vec::new();
+        let mut roots = Vec::new();
+        for (part, tree) in component.parts_of(raw) {
+            roots.push(self.tree_root(part, tree)?);
+            tocs.push(self.toc(part, tree)?);
         }
+        let stacked = stack(tocs.iter().map(|toc| &toc.entries[..]))?;
+        Ok(stacked.into_iter().map(|(entry, number)| (entry, roots[number].clone())).collect())
     }
 }
 

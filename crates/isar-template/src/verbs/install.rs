@@ -10,8 +10,10 @@ use anyhow::{Context, Result};
 use clap::{ArgGroup, Args};
 use serde_json::json;
 use template_bundle::aside::NewFile;
+use template_bundle::bundle::path_of;
 use template_bundle::frames::Compression;
 use template_bundle::inroot::InRoot;
+use template_bundle::pack::Packed;
 use template_bundle::pack::Progress as _;
 use template_bundle::scan::scan;
 use template_bundle::toc::Entry;
@@ -20,7 +22,9 @@ use template_bundle::{Error, finish};
 use template_chroot::apt::{Plan, Transaction};
 use template_chroot::overlay::Merged;
 use template_chroot::{ChrootError, Leftover};
+use template_registry::Reference;
 
+use super::derive::Derived;
 use super::reuse;
 use super::transaction::{Change, Instance, announce, show_events};
 use crate::cli::Cli;
@@ -40,6 +44,10 @@ use crate::{output, provenance};
 /// The result is kept in the store. The same plan on the same template starts from it the next time, unless --no-reuse is
 /// given; gc removes results that nobody uses.
 ///
+/// With --output oci:, the result is a template of its own, in a bundle that names the one it was made from and holds what
+/// changed: one OCI layer, and the layer that finishes the system. Whoever imports it needs the parent in the store; a
+/// registry gives both, where push finds the parent's layers.
+///
 /// With --root, the transaction happens in a raw checkout that the caller owns (as bitbake does), and is not
 /// finished; when it fails, that tree is to be thrown away.
 #[derive(Debug, Args)]
@@ -47,7 +55,9 @@ use crate::{output, provenance};
 Examples:
   sudo isar-template install platform --add htop --remove nano --output product
   sudo isar-template install platform:1.0 --add ./hello_1.0_amd64.deb --output product.tar.zst
-  sudo isar-template install platform:1.0 --plan plan.json --output product")]
+  sudo isar-template install platform:1.0 --plan plan.json --output product
+  sudo isar-template install platform:1.0 --add htop --name product --version 1.0 --sign ~/.ssh/release \\
+      --output oci:product-1.0")]
 pub struct InstallOpts {
     #[command(flatten)]
     change: Change,
@@ -55,9 +65,11 @@ pub struct InstallOpts {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["add", "remove", "mark_auto", "auto_remove", "allow_upgrade",
         "allow_suite", "allow_orphaned_modules", "repo", "sources", "preferences", "keyring", "binds", "update"])]
     plan: Option<PathBuf>,
-    /// Where the product goes: a directory, or a tar when the name ends in .tar, .tar.zst or .tar.gz
-    #[arg(long, value_name = "DIR|FILE.tar[.zst|.gz]", group = "where")]
+    /// Where the product goes: a directory, or a tar when the name ends in .tar, .tar.zst or .tar.gz; with oci: a bundle
+    #[arg(long, value_name = "[oci:]DIR|FILE.tar[.zst|.gz]", group = "where")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    derived: Derived,
     /// Do it anew, also when the store has the result of the same plan on the same template
     #[arg(long)]
     no_reuse: bool,
@@ -68,16 +80,25 @@ pub struct InstallOpts {
 
 /// What the output is to be.
 enum Form {
+    /// A template of its own.
+    Bundle,
+    Product(Product),
+}
+
+enum Product {
     Directory,
     Tar(Compression),
 }
 
 fn form_of(output: &Path) -> Result<Form> {
     let name = output.to_string_lossy();
-    if name.starts_with("oci:") {
-        return Err(Error::usage(format!("'{name}': derived bundles are not supported so far"))
-            .hint("install to a directory, and pack it")
+    if Reference::is_one(&name) {
+        return Err(Error::usage(format!("'{name}' is in a registry, and bundles are made on disk"))
+            .hint("write --output oci:DIR, and push that")
             .into());
+    }
+    if name.starts_with("oci:") {
+        return Ok(Form::Bundle);
     }
     let unknown =
         [".tgz", ".txz", ".tbz2", ".tzst", ".tar.xz", ".tar.bz2", ".tar.lz4", ".zip", ".img", ".wic"];
@@ -86,12 +107,12 @@ fn form_of(output: &Path) -> Result<Form> {
             .hint("a name that ends in .tar, .tar.zst or .tar.gz gives a tar, any other a directory")
             .into());
     }
-    Ok(match () {
-        () if name.ends_with(".tar") => Form::Tar(Compression::None),
-        () if name.ends_with(".tar.zst") => Form::Tar(Compression::Zstd),
-        () if name.ends_with(".tar.gz") => Form::Tar(Compression::Gzip),
-        () => Form::Directory,
-    })
+    Ok(Form::Product(match () {
+        () if name.ends_with(".tar") => Product::Tar(Compression::None),
+        () if name.ends_with(".tar.zst") => Product::Tar(Compression::Zstd),
+        () if name.ends_with(".tar.gz") => Product::Tar(Compression::Gzip),
+        () => Product::Directory,
+    }))
 }
 
 /// Runs the verb.
@@ -99,12 +120,18 @@ pub fn run(cli: &Cli, opts: &InstallOpts) -> Result<u8> {
     template_store::require_root("install")?;
     let progress = Progress::new(&cli.global, "install");
     let form = opts.output.as_deref().map(form_of).transpose()?;
-    if let Some(output) = &opts.output {
+    let is_bundle = matches!(form, Some(Form::Bundle));
+    opts.derived.check(is_bundle)?;
+    let output = opts.output.as_ref().map(|output| path_of(&output.to_string_lossy()));
+    if let Some(output) = &output {
         check_output(output)?;
     }
     let saved = opts.plan.as_deref().map(Plan::read).transpose()?;
     let from = saved.as_ref().map(|(_, template, request)| (template, request));
     let mut instance = opts.change.open(cli, opts.root.as_deref(), true, from, &progress)?;
+    if is_bundle {
+        opts.derived.check_parent(&instance.stored)?;
+    }
     let mut show = show_events(cli, &progress);
     let (root, request) = (instance.root.clone(), instance.request.clone());
     let mut transaction = match &opts.plan {
@@ -144,12 +171,17 @@ pub fn run(cli: &Cli, opts: &InstallOpts) -> Result<u8> {
     if let (Some(key), false) = (key(&instance, &plan), report.reused) {
         reuse::keep(&mut instance, &report, &key)?;
     }
-    if let (Some(output), Some(form)) = (&opts.output, &form) {
-        write_product(&instance, output, form, &progress)
-            .with_context(|| format!("writing '{}'", output.display()))?;
-    }
+    let packed = match (&output, &form) {
+        (Some(output), Some(Form::Bundle)) => Some(opts.derived.write(&instance, &plan, output, &progress)?),
+        (Some(output), Some(Form::Product(form))) => {
+            write_product(&instance, output, form, &progress)
+                .with_context(|| format!("writing '{}'", output.display()))?;
+            None
+        }
+        _ => None,
+    };
     progress.finish();
-    print(cli, opts, &instance, &plan, &report)?;
+    print(cli, opts, &instance, &plan, &report, packed.as_ref())?;
     Ok(0)
 }
 
@@ -177,7 +209,7 @@ fn check_output(output: &Path) -> Result<()> {
 }
 
 /// Finishes the system and copies it out of the overlay.
-fn write_product(instance: &Instance, output: &Path, form: &Form, progress: &Progress) -> Result<()> {
+fn write_product(instance: &Instance, output: &Path, form: &Product, progress: &Progress) -> Result<()> {
     let merged = Merged::of(&instance.root)?;
     let root = InRoot::open(merged.path())?;
     finish::apply(&root, &finish::steps(&root)?)?;
@@ -187,12 +219,12 @@ fn write_product(instance: &Instance, output: &Path, form: &Form, progress: &Pro
         log::warn!("socket '{}' is left out", socket.display());
     }
     match form {
-        Form::Directory => {
+        Product::Directory => {
             let entries: Vec<(Entry, PathBuf)> =
                 entries.into_iter().map(|e| (e, merged.path().to_path_buf())).collect();
             template_store::materialize("product", &entries, output, progress)?;
         }
-        Form::Tar(compression) => {
+        Product::Tar(compression) => {
             let new = NewFile::new(output)?;
             progress.begin("product", entries.iter().map(Entry::size).sum());
             let out = BufWriter::with_capacity(1 << 20, new.file());
@@ -209,9 +241,10 @@ fn print(
     instance: &Instance,
     plan: &Plan,
     report: &template_chroot::apt::Report,
+    packed: Option<&Packed>,
 ) -> Result<()> {
     let place = opts.output.as_ref().or(opts.root.as_ref());
-    let fields = json!({
+    let mut fields = json!({
         "name": instance.stored.manifest.name,
         "templateVersion": instance.stored.manifest.template_version,
         "digest": instance.stored.record.digest,
@@ -220,6 +253,14 @@ fn print(
         "plan": plan,
         "report": report,
     });
+    if let Some(packed) = packed {
+        fields["derived"] = json!({
+            "name": packed.manifest.name,
+            "templateVersion": packed.manifest.template_version,
+            "digest": packed.digest,
+            "signed": packed.signed,
+        });
+    }
     output::result(cli, fields, |out| {
         let what = instance.stored.reference();
         let place = place.map(|p| p.display().to_string()).unwrap_or_default();
@@ -237,6 +278,13 @@ fn print(
                 report.actions.len(),
                 report.packages
             );
+        }
+        if let Some(packed) = packed {
+            let manifest = &packed.manifest;
+            let _ = writeln!(out, "{}:{} {}", manifest.name, manifest.template_version, packed.digest);
+            if !packed.signed {
+                let _ = writeln!(out, "not signed yet: isar-template sign --key KEY {place}");
+            }
         }
         list_leftovers(out, &report.leftovers);
     })

@@ -5,6 +5,7 @@
 //! One file each: its options, and a function that returns the exit code.
 
 pub mod checkout;
+mod derive;
 pub mod diff;
 pub mod exec;
 pub mod fsck;

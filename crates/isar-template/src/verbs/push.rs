@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
-use template_bundle::Error;
 use template_bundle::bundle::Bundle;
+use template_bundle::{Error, Kind};
 use template_registry::{Reference, Registry};
 
 use crate::cli::{Cli, Registries};
@@ -21,20 +21,40 @@ use crate::{output, source};
 /// are not sent again. Signatures go along, in both forms that OCI 1.1 knows: as referrers, and in the list with the tag
 /// of the digest. A tag that means something else already is left alone, unless --force is given. Logins are those of podman,
 /// skopeo and docker.
+///
+/// A bundle that install has derived leaves most layers to its parent: the repository has them, or --parent says which one does.
+/// A repository of the same registry passes them on without sending them.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  isar-template push platform-1.0 oci://registry.example.com/team/platform")]
+  isar-template push platform-1.0 oci://registry.example.com/team/platform
+  isar-template push --parent oci://registry.example.com/team/platform product-1.0 \\
+      oci://registry.example.com/team/product")]
 pub struct PushOpts {
     /// Replace what the tags mean
     #[arg(long)]
     force: bool,
+    /// The repository of the template that this one was made from: its layers are taken from there
+    #[arg(long, value_name = "oci://HOST[:PORT]/REPOSITORY")]
+    parent: Option<String>,
     #[command(flatten)]
     registry: Registries,
     /// The bundle
     bundle: String,
     /// oci://HOST[:PORT]/REPOSITORY[:VERSION]
     reference: String,
+}
+
+/// What to do when nobody has the layers of the parent.
+fn without_parent(e: Error, bundle: &Bundle, given: bool) -> Error {
+    match &bundle.manifest.parent {
+        Some(parent) if e.kind == Kind::BlobMissing && !given => {
+            e.within(format!("the bundle leaves it to its parent {parent}")).hint(
+                "push the parent to the same repository first, or say where it is: --parent oci://HOST/REPOSITORY",
+            )
+        }
+        _ => e,
+    }
 }
 
 /// Runs the verb.
@@ -50,8 +70,17 @@ pub fn run(cli: &Cli, opts: &PushOpts) -> Result<u8> {
         log::warn!("'{}' is not signed: nobody can import it", opts.bundle);
     }
     let reference: Reference = opts.reference.parse()?;
-    let registry = Registry::new(&reference, opts.registry.plain_http)?;
-    let pushed = template_registry::push(&registry, &reference, &bundle, opts.force, &progress)?;
+    let mut registry = Registry::new(&reference, opts.registry.plain_http)?;
+    let parent = match &opts.parent {
+        Some(parent) => Some(Registry::new(&parent.parse()?, opts.registry.plain_http)?),
+        None => None,
+    };
+    if let Some(parent) = &parent {
+        registry = registry.mounting(parent);
+    }
+    let pushed =
+        template_registry::push(&registry, &reference, &bundle, parent.as_ref(), opts.force, &progress)
+            .map_err(|e| without_parent(e, &bundle, opts.parent.is_some()))?;
     progress.finish();
     let manifest = &bundle.manifest;
     let fields = json!({

@@ -35,7 +35,7 @@ pub fn run(cli: &Cli, opts: &VerifyOpts) -> Result<u8> {
     let bundle = source::open_bundle(&opts.bundle, &opts.trust)?;
     let progress = Progress::new(&cli.global, "verify");
     progress.begin("contents", bundle.raw_size());
-    bundle.verify_contents(&|n| progress.advance(n))?;
+    let elsewhere = bundle.verify_contents(&|n| progress.advance(n))?;
     progress.finish();
     let manifest = &bundle.manifest;
     let Accepted { identity, fingerprint } = bundle.accepted()?;
@@ -47,11 +47,18 @@ pub fn run(cli: &Cli, opts: &VerifyOpts) -> Result<u8> {
         "signer": identity,
         "fingerprint": fingerprint,
         "chain": chain::to_json(&chain),
+        "layersOfParent": elsewhere,
     });
     output::result(cli, fields, |out| {
         let _ = writeln!(out, "{}:{} {}", manifest.name, manifest.template_version, bundle.digest);
         let _ =
             writeln!(out, "good signature by '{identity}' with {fingerprint}; all contents are as signed");
+        if elsewhere > 0 {
+            let _ = writeln!(
+                out,
+                "{elsewhere} layers are those of its parent: they are not in this bundle, and were not looked at"
+            );
+        }
         chain::to_text(&chain, out);
     })?;
     Ok(0)

@@ -104,7 +104,7 @@ fn compare(
 ) -> Result<()> {
     let wrong = Mutex::new(Vec::new());
     entries.par_iter().with_min_len(64).try_for_each(|entry| -> Result<()> {
-        let removed = if part == Part::Finish { removed_by(&entry.path.0) } else { None };
+        let removed = if part.is_over() { removed_by(&entry.path.0) } else { None };
         let is_whiteout = removed.is_some();
         let path = match removed {
             Some(removed) => root.join(std::ffi::OsStr::from_bytes(&removed)),

@@ -15,12 +15,13 @@ use template_bundle::bundle::Bundle;
 use template_bundle::diff::side::Take;
 use template_bundle::diff::{Reader, Section};
 use template_bundle::inroot::InRoot;
-use template_bundle::manifest::{Component, Package, Part, ROOTFS, TemplateManifest};
+use template_bundle::manifest::{Component, Package, Part, ROOTFS, TemplateManifest, Tree};
 use template_bundle::scan::scan;
+use template_bundle::stack::stack;
 use template_bundle::tarball::{Tarball, is_tarball};
 use template_bundle::toc::{Entry, Node, Toc};
 use template_bundle::tree::OnDisk;
-use template_bundle::{Digest, Error, Kind, finish};
+use template_bundle::{Digest, Error, Kind};
 use template_store::{Store, Stored};
 
 use super::DiffOpts;
@@ -189,16 +190,10 @@ fn load_bundle(opts: &DiffOpts, what: &str, path: &Path) -> Result<Loaded> {
     let component = bundle.manifest.component(&opts.component)?.clone();
     let packages = listed(&bundle.manifest, &component);
     let about = About::template(what, "bundle", &bundle.manifest, bundle.digest);
-    let mut trees = vec![(Part::Base, bundle.toc(&component, Part::Base, &component.tree)?)];
-    let entries = match &component.finish {
-        Some(tree) if !opts.raw => {
-            let over = bundle.toc(&component, Part::Finish, tree)?;
-            let merged = finish::merge(&trees[0].1.entries, &over.entries)?;
-            trees.push((Part::Finish, over));
-            merged.into_iter().map(|(entry, _)| entry).collect()
-        }
-        _ => trees[0].1.entries.clone(),
-    };
+    let of = |(part, tree): (Part, &Tree)| bundle.toc(&component, part, tree).map(|toc| (tree.clone(), toc));
+    let trees: Vec<(Tree, Toc)> = component.parts_of(opts.raw).map(of).collect::<Result<_, _>>()?;
+    let stacked = stack(trees.iter().map(|(_, toc)| &toc.entries[..]))?;
+    let entries = stacked.into_iter().map(|(entry, _)| entry).collect();
     Ok(Loaded { about, entries, packages, reader: Box::new(InBundle { bundle, component, trees }) })
 }
 
@@ -206,7 +201,7 @@ fn load_bundle(opts: &DiffOpts, what: &str, path: &Path) -> Result<Loaded> {
 struct InBundle {
     bundle: Bundle,
     component: Component,
-    trees: Vec<(Part, Toc)>,
+    trees: Vec<(Tree, Toc)>,
 }
 
 impl Reader for InBundle {
@@ -219,10 +214,7 @@ impl Reader for InBundle {
                 _ => {}
             }
         }
-        for (part, toc) in &self.trees {
-            let Some((_, tree)) = self.component.parts().find(|(p, _)| p == part) else {
-                return Err(Error::new(Kind::Internal, "a tree of the bundle is not in its manifest"));
-            };
+        for (tree, toc) in &self.trees {
             let missing: BTreeSet<Digest> = paths.keys().copied().collect();
             self.bundle.read_chosen(&self.component, tree, toc, &missing, &mut |digest, content| {
                 for path in paths.remove(digest).unwrap_or_default() {
