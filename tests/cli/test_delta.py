@@ -95,6 +95,44 @@ def test_nothing_new_is_nothing_to_read(first_is_there, publisher, versions, tmp
     helper("diff", versions["root 1.0"] + "/usr/share", tmp + "/sdk")
 
 
+@pytest.fixture
+def rebuilt(tmp, helper, publisher, versions):
+    """The first version, with another time of every file."""
+    root = support.command("cp", "-a", versions["root 1.0"], tmp + "/rebuilt") and tmp + "/rebuilt"
+    for folder, _, names in os.walk(root):
+        for name in names:
+            os.utime(os.path.join(folder, name), (2, 2), follow_symlinks=False)
+    helper("pack", "--name", "tiny", "--version", "1.1", "--component", "rootfs=" + root, "--sign", publisher.key, "--output", tmp + "/rebuilt-bundle")
+    return tmp + "/rebuilt-bundle", root
+
+
+def test_the_same_content_with_another_time_is_not_read(first_is_there, publisher, rebuilt, tmp):
+    bundle, root = rebuilt
+    report = first_is_there.json("import", *publisher.trust, bundle)
+    assert report["bytesRead"] < 1000 and report["bytesWritten"] > 6 << 20
+    assert_is(first_is_there, "tiny:1.1", root, tmp)
+
+
+def test_nor_is_it_fetched(small, first_is_there, publisher, rebuilt, tmp):
+    bundle, root = rebuilt
+    first_is_there("push", PLAIN, bundle, "oci://%s/a" % small.host)
+    report = first_is_there.json("import", PLAIN, *publisher.trust, "oci://%s/a:1.1" % small.host)
+    assert report["bytesFetched"] < 100_000 < report["bytesWritten"]
+    assert_is(first_is_there, "tiny:1.1", root, tmp)
+
+
+def test_a_content_that_is_damaged_in_the_store_is_read(first_is_there, publisher, rebuilt, tmp):
+    helper, (bundle, root) = first_is_there, rebuilt
+    (tree,) = [os.path.join(helper.store, "trees", name, "root", LARGE) for name in os.listdir(helper.store + "/trees")
+               if os.path.exists(os.path.join(helper.store, "trees", name, "root", LARGE))]
+    flip(tree, 1000)
+    os.utime(tree, (1, 1))
+    result = helper("import", *publisher.trust, bundle)
+    assert "damaged" in result.stderr and LARGE in result.stderr
+    helper("checkout", "--raw", "tiny:1.1", tmp + "/tree")
+    helper("diff", root, tmp + "/tree")
+
+
 def flip(path, offset):
     with open(path, "r+b") as file:
         file.seek(offset)

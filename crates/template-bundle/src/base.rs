@@ -5,36 +5,36 @@
 //! Whoever has that version needs only files that are fresh. These get frames of their own, so that nothing else has to be
 //! fetched with them. What the earlier version has changes nothing but where frames begin, so nobody need trust it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashSet;
 
 use crate::bundle::Bundle;
+use crate::digest::Digest;
 use crate::error::Result;
-use crate::manifest::{Component, Part};
 use crate::toc::{Entry, Node};
 
 /// Known files between fresh ones that are no more bytes than this stay with them: a frame of its own costs about as much.
 const ABSORBED: u64 = 16 << 10;
 
-/// By component and path: what the files are.
+/// The contents of its files, whatever their metadata.
 pub struct Base {
-    components: BTreeMap<String, HashMap<Vec<u8>, Entry>>,
+    contents: HashSet<Digest>,
 }
 
 impl Base {
     /// Reads the tables of contents of a bundle.
     pub fn read(bundle: &Bundle) -> Result<Self> {
-        let of = |component: &Component| {
-            let toc = bundle.toc(component, Part::Base, &component.tree)?;
-            let files = toc.entries.into_iter().filter(|entry| matches!(entry.node, Node::File { .. }));
-            Ok((component.name.clone(), files.map(|entry| (entry.path.0.clone(), entry)).collect()))
-        };
-        Ok(Self { components: bundle.manifest.components.iter().map(of).collect::<Result<_>>()? })
+        let mut contents = HashSet::new();
+        for component in &bundle.manifest.components {
+            for (part, tree) in component.parts_of(true) {
+                contents.extend(bundle.toc(component, part, tree)?.entries.iter().filter_map(content));
+            }
+        }
+        Ok(Self { contents })
     }
 
     /// Which of these entries, whose digests are known, are fresh.
-    pub fn fresh(&self, component: &str, entries: &[Entry]) -> Vec<bool> {
-        let Some(known) = self.components.get(component) else { return vec![false; entries.len()] };
-        let is_fresh = |entry: &Entry| entry.size() > 0 && known.get(&entry.path.0) != Some(entry);
+    pub fn fresh(&self, entries: &[Entry]) -> Vec<bool> {
+        let is_fresh = |entry: &Entry| content(entry).is_some_and(|digest| !self.contents.contains(&digest));
         let mut fresh: Vec<bool> = entries.iter().map(is_fresh).collect();
         let mut last = None;
         let mut between = 0;
@@ -51,6 +51,13 @@ impl Base {
             (last, between) = (Some(index), 0);
         }
         fresh
+    }
+}
+
+fn content(entry: &Entry) -> Option<Digest> {
+    match &entry.node {
+        Node::File { digest, size, .. } if *size > 0 => Some(*digest),
+        _ => None,
     }
 }
 
@@ -71,14 +78,15 @@ mod tests {
             file("d", 1 << 20, "d"),
             file("f", 9, "f"),
         ];
-        let files = old.iter().map(|entry| (entry.path.0.clone(), entry.clone())).collect();
-        let base = Base { components: [("rootfs".to_owned(), files)].into() };
+        let base = Base { contents: old.iter().filter_map(content).collect() };
         let mut new = old.to_vec();
         new[0] = file("a", 9, "other");
+        // another mode is no other content
         new[2].mode = 0o755;
-        new[4] = file("f", 9, "other");
-        assert_eq!(base.fresh("rootfs", &new), [true, true, true, false, true]);
-        assert_eq!(base.fresh("rootfs", &old), [false; 5]);
-        assert_eq!(base.fresh("sdk", &new), [false; 5]);
+        new[4] = file("f", 9, "another");
+        assert_eq!(base.fresh(&new), [true, false, false, false, true]);
+        new[2] = file("c", 9, "new");
+        assert_eq!(base.fresh(&new), [true, true, true, false, true]);
+        assert_eq!(base.fresh(&old), [false; 5]);
     }
 }

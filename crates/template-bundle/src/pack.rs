@@ -145,7 +145,7 @@ pub fn pack(input: &Input, output: &Path, progress: &dyn Progress) -> Result<Pac
         let fresh = match &input.base {
             Some(base) => {
                 tree::hash_contents(&mut entries, &OnDisk(path))?;
-                base.fresh(name, &entries)
+                base.fresh(&entries)
             }
             None => vec![],
         };

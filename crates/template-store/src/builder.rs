@@ -19,6 +19,7 @@ use template_bundle::toc::{Entry, Node, Toc};
 use template_bundle::tree::Sink;
 use template_bundle::{Digest, Error, Kind, Result, needed};
 
+use crate::known::Known;
 use crate::node;
 use crate::store::Store;
 
@@ -50,12 +51,30 @@ pub(crate) fn keys(entries: &[Entry]) -> Vec<Option<Digest>> {
 }
 
 /// The bytes of an OCI layer that a store needs to build its tree; none when that is all of them, or nearly.
-pub(crate) fn lacking(store: &Store, toc: &Toc) -> Result<Option<Vec<Range<u64>>>> {
+pub(crate) fn lacking(store: &Store, name: &str, toc: &Toc) -> Result<Option<Vec<Range<u64>>>> {
     let keys = keys(&toc.entries);
-    needed::ranges(toc, &|index, entry| match &keys[index] {
+    let known = known(store, name, &toc.entries, &keys)?;
+    needed::ranges(toc, &|index, entry| Ok(is_object(store, &keys[index], entry)? || known.has(entry)))
+}
+
+fn is_object(store: &Store, key: &Option<Digest>, entry: &Entry) -> Result<bool> {
+    match key {
         Some(key) => node::looks_like(&store.object(key), entry),
         None => Ok(false),
-    })
+    }
+}
+
+/// Contents that the store has of files that are no objects.
+fn known(store: &Store, name: &str, entries: &[Entry], keys: &[Option<Digest>]) -> Result<Known> {
+    let wanted = |(entry, key): (&Entry, &Option<Digest>)| match &entry.node {
+        Node::File { digest, size, .. } if *size > 0 => {
+            Ok((!is_object(store, key, entry)?).then_some(*digest))
+        }
+        _ => Ok(None),
+    };
+    let wanted: Vec<Option<Digest>> =
+        entries.par_iter().zip(keys).with_min_len(64).map(wanted).collect::<Result<_>>()?;
+    Known::find(store, name, &wanted.into_iter().flatten().collect())
 }
 
 /// Builds the files of a tree from verified contents.
@@ -63,6 +82,7 @@ pub(crate) struct Builder<'a> {
     store: &'a Store,
     root: &'a Path,
     keys: Vec<Option<Digest>>,
+    known: Known,
     /// Files of the trees before this one, which have no names as objects yet.
     made: &'a HashMap<Digest, PathBuf>,
     state: Mutex<State>,
@@ -82,11 +102,14 @@ pub(crate) struct State {
 impl<'a> Builder<'a> {
     pub(crate) fn new(
         store: &'a Store,
+        name: &str,
         root: &'a Path,
         entries: &[Entry],
         made: &'a HashMap<Digest, PathBuf>,
-    ) -> Self {
-        Builder { store, root, keys: keys(entries), made, state: Mutex::default() }
+    ) -> Result<Self> {
+        let keys = keys(entries);
+        let known = known(store, name, entries, &keys)?;
+        Ok(Builder { store, root, keys, known, made, state: Mutex::default() })
     }
 
     /// What was built, when all contents came by.
@@ -131,10 +154,17 @@ impl<'a> Builder<'a> {
 
 impl Sink for Builder<'_> {
     fn has(&self, index: usize, entry: &Entry) -> Result<bool> {
-        match &self.keys[index] {
-            Some(key) => self.link(key, &node::path(self.root, entry), entry),
-            None => Ok(false),
+        let path = node::path(self.root, entry);
+        if let Some(key) = &self.keys[index]
+            && self.link(key, &path, entry)?
+        {
+            return Ok(true);
         }
+        let copied = self.known.copy(entry, &path)?;
+        if copied {
+            self.complete(index, path, entry)?;
+        }
+        Ok(copied)
     }
 
     fn file(&self, index: usize, entry: &Entry, content: &[u8]) -> Result<()> {

@@ -169,7 +169,7 @@ pub fn lacking(store: &Store, bundle: &Bundle, _gate: &Gate) -> Result<Vec<Lacki
     for component in &bundle.manifest.components {
         for (part, tree) in component.parts().filter(|(part, tree)| !store.has_tree(*part, tree)) {
             let toc = bundle.toc(component, part, tree)?;
-            let ranges = builder::lacking(store, &toc)?;
+            let ranges = builder::lacking(store, &bundle.manifest.name, &toc)?;
             match out.iter_mut().find(|lacking| lacking.blob == tree.digest) {
                 // two trees of one OCI layer
                 Some(known) => known.ranges = None,
@@ -292,7 +292,7 @@ impl Making<'_> {
         let root = path.join("root");
         fs::create_dir_all(&root).doing("creating", &root)?;
 
-        let builder = Builder::new(self.store, &root, &toc.entries, &self.files);
+        let builder = Builder::new(self.store, &bundle.manifest.name, &root, &toc.entries, &self.files)?;
         for (index, entry) in toc.entries.iter().enumerate() {
             match entry.node {
                 Node::Directory if !entry.path.0.is_empty() => node::make_dir(&node::path(&root, entry))?,

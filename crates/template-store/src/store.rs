@@ -19,6 +19,7 @@ use template_bundle::{Digest, Error, Kind, Result, ids};
 use crate::files::{list_dir, make_top, read_file, read_text, unreadable, write_file};
 use crate::find::RECORD;
 use crate::lock::{Lock, Mode};
+use crate::place;
 use crate::scratch;
 
 /// The layout that is written and read.
@@ -65,11 +66,18 @@ impl Store {
     /// Opens a store, making it if it is not there.
     pub fn create(path: &Path) -> Result<Store> {
         require_root("making or changing the store")?;
+        let new = !path.exists();
         make_top(path)?;
         if path.join("format").exists() {
             check_ids(path)?;
         } else {
             refuse_foreign(path)?;
+            if let Err(e) = place::check(path) {
+                if new {
+                    let _ = fs::remove_dir(path);
+                }
+                return Err(e);
+            }
         }
         for (name, mode) in DIRECTORIES {
             let dir = path.join(name);
@@ -182,6 +190,7 @@ impl Store {
     /// A place for something that is being made. What the dead have left goes at the same time.
     pub fn scratch(&self) -> Result<scratch::Scratch> {
         self.require_writable()?;
+        place::check_overlay(&self.path)?;
         scratch::sweep(&self.tmp())?;
         scratch::Scratch::new(&self.tmp())
     }
