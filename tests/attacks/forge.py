@@ -107,6 +107,7 @@ class Forge:
         self.config = self.layout.document(self.image["config"]["digest"])
         [rootfs] = self.manifest["components"]
         self.tree, self.finish = (Tree(self.layout, rootfs[part], unpack) for part in ("tree", "finish"))
+        self.as_changes = False  # the finish layer is one of changes
         self.overrides = {}     # of the description of a tree, in the template manifest
         self.texts = {}         # document to what becomes of its bytes
 
@@ -121,6 +122,10 @@ class Forge:
         for tree in (self.tree, self.finish):
             tree.seal(layout)
         self.tree.description.update(self.overrides)
+        if self.as_changes:
+            [rootfs] = self.manifest["components"]
+            rootfs.pop("finish")
+            rootfs["changes"] = [self.finish.description]
         trees = [self.tree.description, self.finish.description]
         for place, tree in enumerate(trees):
             fields = [("digest", "size"), ("tocDigest", "tocSize")]

@@ -180,7 +180,7 @@ def test_versions_of_tomorrow(helper, tmp, publisher, forged):
     assert_refused(helper, tmp, publisher, forged.layout.path, "unsupported", "component 'rootfs'", "version 1")
 
 
-# -- the finish layer ---------------------------------------------------------------------------------------
+# -- layers over a tree -------------------------------------------------------------------------------------
 
 
 def finish(path, **fields):
@@ -206,10 +206,15 @@ FINISHES = {
 }
 
 
+LAYERS = pytest.mark.parametrize("layer", ["finish", "changes"])
+
+
+@LAYERS
 @pytest.mark.parametrize("name", FINISHES)
-def test_a_whiteout_that_is_none(helper, tmp, publisher, forged, name):
+def test_a_whiteout_that_is_none(helper, tmp, publisher, forged, name, layer):
     """Other tools would see another system than our checkout makes."""
     attack, *words = FINISHES[name]
+    forged.as_changes = layer == "changes"
     attack(forged)
     forged.seal(publisher.key)
     assert_refused(helper, tmp, publisher, forged.layout.path, "damaged", "component 'rootfs'", "whiteout", *words)
@@ -228,8 +233,10 @@ def stream_of(entries):
     return b"".join(members) + bytes(1024)
 
 
-def test_a_directory_that_the_finish_layer_makes_a_symlink(helper, tmp, publisher, forged, prey):
+@LAYERS
+def test_a_directory_that_a_layer_makes_a_symlink(helper, tmp, publisher, forged, prey, layer):
     """What the base has in that directory must not follow."""
+    forged.as_changes = layer == "changes"
     root, etc = forged.finish.entry(""), forged.finish.entry("etc")
     root["mtime"] = [1, 0]
     etc.update(type="symlink", target=prey, mode=0o777, mtime=[1, 0])
@@ -244,6 +251,13 @@ def test_a_directory_that_the_finish_layer_makes_a_symlink(helper, tmp, publishe
     helper("checkout", "tiny", out + "2")
     assert os.readlink(out + "2/etc") == prey
     assert support.mtree(prey) == before
+
+
+def test_more_layers_than_there_may_be(helper, tmp, publisher, forged):
+    rootfs = forged.manifest["components"][0]
+    rootfs["changes"] = [rootfs["finish"]] * 17
+    forged.seal(publisher.key)
+    assert_refused(helper, tmp, publisher, forged.layout.path, "damaged", "component 'rootfs'", "more than 16 layers")
 
 
 # -- the tar, which must be that of the table ---------------------------------------------------------------
