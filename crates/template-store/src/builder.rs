@@ -141,8 +141,8 @@ impl<'a> Builder<'a> {
         Ok(false)
     }
 
-    fn complete(&self, index: usize, path: PathBuf, entry: &Entry) -> Result<()> {
-        node::set_metadata(&path, entry)?;
+    fn complete(&self, index: usize, path: PathBuf, entry: &Entry, file: &File) -> Result<()> {
+        node::set_metadata_of(file, &path, entry)?;
         let mut state = self.state();
         state.written += entry.size();
         if let Some(key) = self.keys[index] {
@@ -150,6 +150,10 @@ impl<'a> Builder<'a> {
         }
         Ok(())
     }
+}
+
+fn out_of_order(entry: &Entry) -> Error {
+    Error::new(Kind::Internal, format!("part of '{}' out of order", entry.path.display()))
 }
 
 impl Sink for Builder<'_> {
@@ -160,11 +164,10 @@ impl Sink for Builder<'_> {
         {
             return Ok(true);
         }
-        let copied = self.known.copy(entry, &path)?;
-        if copied {
-            self.complete(index, path, entry)?;
+        match self.known.copy(entry, &path)? {
+            Some(file) => self.complete(index, path, entry, &file).map(|()| true),
+            None => Ok(false),
         }
-        Ok(copied)
     }
 
     fn file(&self, index: usize, entry: &Entry, content: &[u8]) -> Result<()> {
@@ -174,7 +177,7 @@ impl Sink for Builder<'_> {
             file.set_len(entry.size()).doing("writing", &path)?;
         }
         node::write_part(&file, &path, entry, 0, content)?;
-        self.complete(index, path, entry)
+        self.complete(index, path, entry, &file)
     }
 
     fn part(&self, index: usize, entry: &Entry, offset: u64, content: &[u8]) -> Result<()> {
@@ -185,14 +188,12 @@ impl Sink for Builder<'_> {
             self.state().open.insert(index, Arc::new(file));
         }
         // others may build files meanwhile
-        let file = self.state().open.get(&index).cloned().ok_or_else(|| {
-            Error::new(Kind::Internal, format!("part of '{}' out of order", entry.path.display()))
-        })?;
+        let file = self.state().open.get(&index).cloned().ok_or_else(|| out_of_order(entry))?;
         node::write_part(&file, &path, entry, offset, content)
     }
 
     fn end(&self, index: usize, entry: &Entry) -> Result<()> {
-        self.state().open.remove(&index);
-        self.complete(index, node::path(self.root, entry), entry)
+        let file = self.state().open.remove(&index).ok_or_else(|| out_of_order(entry))?;
+        self.complete(index, node::path(self.root, entry), entry, &file)
     }
 }

@@ -5,11 +5,12 @@
 //! Makes a writable tree of real files from the store: nobody who writes to it can reach an object.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use rustix::fs::ioctl_ficlone;
 use template_bundle::aside::NewDir;
 use template_bundle::error::IoContext;
 use template_bundle::manifest::Component;
@@ -71,11 +72,25 @@ pub(crate) fn copy_tree(
 ) -> Result<()> {
     progress.begin(what, entries.iter().map(|(e, _)| e.size()).sum());
     begin_tree(entries, root)?;
+    let clones = can_clone(entries, root)?;
+    match clones {
+        true => log::info!("files share their blocks with the store (reflink)"),
+        false => log::info!("files are copied, by {} threads", rayon::current_num_threads()),
+    }
     files(entries).try_for_each(|(entry, from)| {
-        copy_file(entry, &node::path(from, entry), &node::path(root, entry))?;
+        copy_file(entry, &node::path(from, entry), &node::path(root, entry), clones)?;
         progress.advance(entry.size())
     })?;
     end_tree(entries, root)
+}
+
+/// Whether files in a directory can share blocks with those of the store, as on xfs and btrfs.
+fn can_clone(entries: &[(Entry, PathBuf)], dir: &Path) -> Result<bool> {
+    let Some((entry, from)) = entries.iter().find(|(entry, _)| entry.size() > 0) else { return Ok(false) };
+    let input = open_file(entry, &node::path(from, entry))?;
+    // without a name
+    let output = tempfile::tempfile_in(dir).doing("creating a file in", dir)?;
+    Ok(ioctl_ficlone(&output, &input).is_ok())
 }
 
 /// The entries that have a content, for several threads.
@@ -150,10 +165,24 @@ fn is_mount_point(dir: &Path) -> Result<bool> {
     Ok(device(&dir)? != device(parent_of(&dir))?)
 }
 
-/// Copies a content, by sharing blocks where the file system can (`copy_file_range`), and keeps its holes.
-fn copy_file(entry: &Entry, from: &Path, to: &Path) -> Result<()> {
+/// Smaller contents are copied faster by hand, where the kernel would set up a pipe for each.
+const SMALL: u64 = 256 << 10;
+
+/// Copies a content, or shares its blocks, and keeps its holes.
+fn copy_file(entry: &Entry, from: &Path, to: &Path, clone: bool) -> Result<()> {
     let mut input = open_file(entry, from)?;
     let mut output = node::make_file(to)?;
+    if !(clone && entry.size() > 0 && ioctl_ficlone(&output, &input).is_ok()) {
+        copy_content(entry, (&mut input, from), (&mut output, to))?;
+    }
+    node::set_metadata_of(&output, to, entry)
+}
+
+fn copy_content(
+    entry: &Entry,
+    (input, from): (&mut File, &Path),
+    (output, to): (&mut File, &Path),
+) -> Result<()> {
     let segments = node::data_segments(entry);
     let sparse = !matches!(segments[..], [(0, len)] if len == entry.size()) && entry.size() > 0;
     if sparse {
@@ -164,13 +193,19 @@ fn copy_file(entry: &Entry, from: &Path, to: &Path) -> Result<()> {
             input.seek(SeekFrom::Start(offset)).doing("reading", from)?;
             output.seek(SeekFrom::Start(offset)).doing("writing", to)?;
         }
-        let copied = io::copy(&mut (&mut input).take(len), &mut output).doing("copying", from)?;
+        let copied = if len <= SMALL {
+            let mut content = Vec::with_capacity(usize::try_from(len).unwrap_or_default());
+            input.take(len).read_to_end(&mut content).doing("reading", from)?;
+            output.write_all(&content).doing("writing", to)?;
+            content.len() as u64
+        } else {
+            io::copy(&mut input.take(len), output).doing("copying", from)?
+        };
         if copied != len {
             return Err(damaged(from, "it is shorter than it was"));
         }
     }
-    drop(output);
-    node::set_metadata(to, entry)
+    Ok(())
 }
 
 /// Opens a file that has to be as its entry says.

@@ -6,7 +6,7 @@
 //! such files. Their contents are copied from what the store has, and need not be read from a bundle or fetched.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -66,12 +66,12 @@ impl Known {
     }
 
     /// Makes a file with the content of an entry, if it is there; what is damaged is left alone.
-    pub fn copy(&self, entry: &Entry, to: &Path) -> Result<bool> {
-        let Node::File { digest, size, .. } = &entry.node else { return Ok(false) };
-        let Some(from) = self.0.get(digest).filter(|_| self.has(entry)) else { return Ok(false) };
+    pub fn copy(&self, entry: &Entry, to: &Path) -> Result<Option<File>> {
+        let Node::File { digest, size, .. } = &entry.node else { return Ok(None) };
+        let Some(from) = self.0.get(digest).filter(|_| self.has(entry)) else { return Ok(None) };
         let mut input = match files::open_file(from) {
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
-                return Ok(false);
+                return Ok(None);
             }
             other => other.doing("reading", from)?.take(*size),
         };
@@ -92,11 +92,11 @@ impl Known {
             at += read as u64;
         }
         if at == *size && hasher.finish() == *digest {
-            return Ok(true);
+            return Ok(Some(output));
         }
         log::warn!("'{}' of the store is damaged: fsck tells what else is", from.display());
         fs::remove_file(to).doing("removing", to)?;
-        Ok(false)
+        Ok(None)
     }
 }
 

@@ -13,7 +13,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, Per
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::AT_FDCWD;
-use nix::sys::stat::{Mode, SFlag, UtimensatFlags, makedev, mknod, utimensat};
+use nix::sys::stat::{Mode, SFlag, UtimensatFlags, futimens, makedev, mknod, utimensat};
 use nix::sys::time::TimeSpec;
 use template_bundle::error::IoContext;
 use template_bundle::toc::{Entry, Node};
@@ -129,6 +129,20 @@ pub fn set_metadata(path: &Path, entry: &Entry) -> Result<()> {
     let time = TimeSpec::new(entry.mtime.0, i64::from(entry.mtime.1));
     utimensat(AT_FDCWD, path, &time, &time, UtimensatFlags::NoFollowSymlink)
         .doing("setting the time of", path)
+}
+
+/// The same for a file that is open.
+pub fn set_metadata_of(file: &File, path: &Path, entry: &Entry) -> Result<()> {
+    if !entry.xattrs.is_empty() {
+        return set_metadata(path, entry);
+    }
+    if let Some(map) = ids::map() {
+        map.check(entry.path.display(), entry.uid, entry.gid)?;
+    }
+    std::os::unix::fs::fchown(file, Some(entry.uid), Some(entry.gid)).doing("setting the owner of", path)?;
+    file.set_permissions(fs::Permissions::from_mode(entry.mode)).doing("setting the mode of", path)?;
+    let time = TimeSpec::new(entry.mtime.0, i64::from(entry.mtime.1));
+    futimens(file, &time, &time).doing("setting the time of", path)
 }
 
 /// Gives a directory the owner, mode, attributes and time of another one.
