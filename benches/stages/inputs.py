@@ -24,7 +24,7 @@ VERSIONS = {
 
 def tar(name, packages, options):
     """The tar of a system, made if need be."""
-    words = ["--variant=minbase", "--include=" + ",".join(packages), *options, support.SUITE, *support.SOURCE]
+    words = ["--variant=minbase", *(["--include=" + ",".join(packages)] if packages else []), *options, support.SUITE, *support.SOURCE]
     key = hashlib.sha256("\n".join(words).encode()).hexdigest()[:12]
     path = os.path.join(CACHE, "%s-%s-%s.tar" % (name, support.SUITE, key))
     if not os.path.exists(path):
@@ -36,6 +36,13 @@ def tar(name, packages, options):
                        check=True, stdin=subprocess.DEVNULL, env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000"})
         os.rename(partial, path)
     return path
+
+
+def from_scratch():
+    """How v2 is made without us, as variables of a script: what to call, to which more packages can be added, and where packages come from."""
+    packages, _ = VERSIONS["v2"]
+    return {"FROM_SCRATCH": "mmdebstrap --quiet --variant=minbase --dpkgopt=force-unsafe-io %s --include=%s" % (support.SUITE, ",".join(packages)),
+            "SOURCE": " ".join(support.SOURCE)}
 
 
 def unpack(path, target):

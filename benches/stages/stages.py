@@ -13,6 +13,12 @@ PODMAN = "podman --root $PWD/containers --runroot $PWD/run --storage-driver over
 BUILDAH = "buildah --root $PWD/containers --runroot $PWD/run --storage-driver overlay"
 OSTREE = "ostree --repo=repo"
 
+# the template in a store
+STORED = """
+    $T pack --name p --version 1 --component rootfs=v1 --sign $KEY --output b1
+    $T --store store import $TRUST b1
+"""
+
 
 @dataclasses.dataclass
 class Tool:
@@ -91,9 +97,7 @@ INSTANCE = Stage("instance", "/bin/true in a throw-away instance", [
     Tool("buildah from, run", "c=$(" + BUILDAH + " from p); " + BUILDAH + " run --isolation chroot $c /bin/true; " + BUILDAH + " rm $c", needs="buildah"),
     Tool("podman run", PODMAN + " run --rm --network none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 p /bin/true", needs="podman"),
     Tool("systemd-nspawn --volatile=overlay", "systemd-nspawn -q --register=no --keep-unit --volatile=overlay -D v1 /bin/true", needs="systemd-nspawn"),
-], prepare="""
-    $T pack --name p --version 1 --component rootfs=v1 --sign $KEY --output b1
-    $T --store store import $TRUST b1
+], prepare=STORED + """
     ! command -v podman || { PULLED=$(PODMAN pull -q oci:b1:1-rootfs); PODMAN tag $PULLED p; }
 """.replace("PODMAN ", PODMAN + " "))
 
@@ -102,11 +106,56 @@ TREE = Stage("tree", "a writable tree of what is there", [
     Tool("cp -a", "cp -a v1 out/t"),
     Tool("tar -x", "mkdir out/t; tar -x --xattrs --xattrs-include='*' -C out/t -f v1.tar"),
     Tool("ostree checkout", OSTREE + " checkout --force-copy v1 out/t", needs="ostree"),
-], prepare="""
-    $T pack --name p --version 1 --component rootfs=v1 --sign $KEY --output b1
-    $T --store store import $TRUST b1
+], prepare=STORED + """
     tar -c --xattrs -C v1 -f v1.tar .
     ! command -v ostree || { ostree --repo=repo init --mode=bare-user; ostree --repo=repo commit -b v1 --tree=dir=v1; }
 """)
 
-STAGES = [PACK, IMPORT, UPDATE, INSTANCE, TREE]
+APT = "DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends"
+
+
+def download(packages):
+    """Has the archives of these and of what they need on v1 in a folder."""
+    return """
+        cp -L /etc/resolv.conf v1/etc/
+        chroot v1 apt-get -qq update
+        chroot v1 apt-get -qq -y --no-install-recommends --download-only install %s
+        mkdir debs; mv v1/var/cache/apt/archives/*.deb debs; rm v1/etc/resolv.conf
+    """ % " ".join(packages)
+
+
+def install(name, packages):
+    """One on v1, whose archives are there."""
+    ours = "$T --store store install p --update none --no-reuse $(printf -- '--add %s ' debs/*.deb)"
+    return Stage(name, "%d packages and what they need on a template, with their archives at hand" % len(packages), [
+        Tool("isar-template install, derived", ours + " --name q --version 1 --sign $KEY --output oci:out/q", made="out/q"),
+        Tool("isar-template install, tree", ours + " --output out/t"),
+        Tool("the derived one again", ours.replace("--no-reuse ", "") + " --name q --version 1 --sign $KEY --output oci:out/q", made="out/q"),
+        Tool("buildah from, run, commit",
+             "c=$(%s from p); %s run --isolation chroot -v $PWD/debs:/debs:ro $c sh -c '%s /debs/*.deb'; %s commit -q $c q; %s rm $c"
+             % (BUILDAH, BUILDAH, APT, BUILDAH, BUILDAH), first=BUILDAH + " rmi q || true", needs="buildah"),
+        Tool("cp -a, apt", "cp -a v1 out/t; cp -r debs out/t/; chroot out/t sh -c '%s /debs/*.deb'; rm -r out/t/debs" % APT),
+        Tool("mmdebstrap from scratch", "$FROM_SCRATCH,%s out/t.tar ${SOURCE:+\"$SOURCE\"}" % ",".join(packages), needs="mmdebstrap", once=True),
+    ], prepare=STORED + """
+        DOWNLOAD
+        ! command -v podman || { PULLED=$(PODMAN pull -q oci:b1:1-rootfs); PODMAN tag $PULLED p; }
+    """.replace("PODMAN ", PODMAN + " ").replace("DOWNLOAD", download(packages)))
+
+
+ONE = install("install-1", ["tree"])
+TEN = install("install-10", ["htop", "tmux", "strace", "zip", "unzip", "tree", "jq", "rsync", "socat", "ncdu"])
+
+SIZES = {"0.1": "", "0.3": "cp -r v1/usr/bin v1/usr/include s/srv/", "1": "cp -r v1/usr s/srv/", "3": "for n in 1 2 3; do cp -r v1/usr s/srv/$n; done"}
+COST = Stage("cost", "three packages, and /bin/true, on templates of 0.1, 0.3, 1 and 3 GB", [
+    Tool("%s, %s GB" % (what, size), command % {"size": size})
+    for what, command in (
+        ("install", "$T --store store install p%(size)s --update none --no-reuse --add debs/tree_*.deb --add debs/zip_*.deb --add debs/unzip_*.deb"
+                    " --name q --version 1 --sign $KEY --output oci:out/q"),
+        ("exec", "$T --store store exec p%(size)s -- /bin/true"))
+    for size in SIZES
+], prepare="".join("""
+    mkdir s; tar -x -C s -f $MINBASE; mkdir -p s/srv; %s
+    $T pack --name p%s --version 1 --component rootfs=s --sign $KEY --output b; $T --store store import $TRUST b; rm -r s b
+""" % (more, size) for size, more in SIZES.items()) + download(["tree", "zip", "unzip"]))
+
+STAGES = [PACK, IMPORT, UPDATE, INSTANCE, TREE, ONE, TEN, COST]
