@@ -295,6 +295,11 @@ def test_a_saved_plan_that_does_not_fit_any_more(server, tmp, saved):
 
     support.make_deb(tmp, "local-deb", files={"usr/share/local-deb/file": "another content"})
     assert "'install local-deb 1.0' has another content now" in refused()
+    # not even a package any more
+    deb = support.make_deb(tmp, "local-deb")
+    with open(deb, "ab") as file:
+        file.write(b"more")
+    assert "'install local-deb 1.0' has another content now" in refused()
     support.make_deb(tmp, "local-deb")
     support.make_repository(tmp + "/repo", [
         support.make_deb(tmp, "app", "1.1", Depends="needs-this-now"), support.make_deb(tmp, "needs-this-now")])

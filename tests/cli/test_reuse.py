@@ -36,6 +36,8 @@ def results(server):
 @pytest.fixture
 def kept(server, tmp, words):
     """A result that is kept: the product of the first time, and where the result is."""
+    # apt's caches are kept in the same way
+    server("plan", *words)
     before = set(results(server))
     out = os.path.join(tmp, "first")
     reused, once, value = install(server, words, out)
@@ -67,6 +69,30 @@ def test_the_same_again_is_the_same_tree(server, tmp, words, kept):
                 for line in support.mtree(tree) if not line.startswith((b"./var/log/", b"./usr/share/random-package/once", b"./var/lib/dpkg/status"))]
     assert lines(fresh) == lines(out)
     assert support.installed(fresh) == support.installed(out)
+
+
+def caches(server):
+    return [path for path in results(server).values() if os.path.exists(path + "/upper/srcpkgcache.bin")]
+
+
+def test_what_apt_made_of_package_lists_is_kept(server, tmp, words):
+    """Once for all plans on a template, until its lists are others."""
+    first = server.json("plan", *words)
+    (path,) = caches(server)
+    assert server.json("plan", *words)["plan"]["digest"] == first["plan"]["digest"]
+    # damaged ones are apt's to find
+    with open(path + "/upper/srcpkgcache.bin", "r+b") as file:
+        file.truncate(1000)
+    assert server.json("plan", *words)["plan"]["digest"] == first["plan"]["digest"]
+    assert caches(server) == [path]
+    support.command("rm", "-r", path)
+    server("plan", *words)
+    assert caches(server) == [path]
+    # what is asked of it with lists of its own is not for others
+    support.command("rm", "-r", path)
+    repository = support.make_repository(tmp + "/repo", [support.make_deb(tmp, "from-repo")])
+    server("plan", "server", "--update", "none", "--repo", repository, "--add", "from-repo")
+    assert not caches(server)
 
 
 def test_another_plan_is_done(server, tmp, words, kept):

@@ -117,6 +117,23 @@ def test_of_one_version_the_product_s_archive_is_taken(shared, platform, archive
     assert open(tree + "/etc/apt/preferences").read() == pin % 1001
 
 
+def test_a_file_that_an_archive_has_as_well_is_not_fetched(server, vendor, archive, tmp):
+    """It is the same to apt, which would rather ask the archive."""
+    sources, keyring = vendor
+    deb = os.path.join(archive.folder, "vendor", "pool", "vended_2.0_all.deb")
+    words = ["server", "--sources", sources, "--keyring", keyring, "--add", deb]
+    value = server.json("plan", *words)["plan"]
+    assert only(value)["origin"] == {"kind": "file", "path": deb} and value["downloadSize"] == 0
+    archive.asked.clear()
+    server("install", *words, "--output", tmp + "/out", "--no-reuse")
+    assert support.installed(tmp + "/out")["vended"] == "2.0"
+    assert not [path for path in archive.asked if path.endswith(".deb")]
+    # another one of that version is not, and one may choose
+    other = support.make_deb(tmp + "/other", "vended", "2.0", files={"usr/share/x": "x"})
+    error = server.error("plan", *words[:-1], other, code=REFUSED)
+    assert "has the same version 2.0" in error["message"] + error["hint"]
+
+
 def test_another_release_is_refused_from_there_too(server, archive, tmp):
     archive.publish("newer", [support.make_deb(tmp, "modern")], fields={"Origin": "Debian", "Label": "Debian", "Codename": "nonsuch", "Version": "99"})
     sources = support.write(tmp + "/newer.list", "deb %s/newer stable main\n" % archive.url)

@@ -202,12 +202,14 @@ def test_anchors_and_self_built_packages_reach_the_manifest(helper, tmp, publish
     assert [row for row in manifest["packages"] if row.get("sha256") == "d" * 64]
 
 
-def test_a_name_belongs_to_who_signed_it_first(helper, tmp, publisher):
+# a newer one would be what the name alone means
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_a_name_belongs_to_who_signed_it_first(helper, tmp, publisher, version):
     helper("import", *publisher.trust, pack(helper, tmp, publisher, "1"))
     mine = helper.json("inspect", "tiny")["digest"]
     other = support.make_key(tmp, "other")
     bundle = tmp + "/taken-over"
-    helper("pack", "--name", "tiny", "--version", "1", "--component", "rootfs=" + support.make_tiny_root(tmp + "/evil"), "--output", bundle)
+    helper("pack", "--name", "tiny", "--version", version, "--component", "rootfs=" + support.make_tiny_root(tmp + "/evil"), "--output", bundle)
     helper("sign", "--key", other, bundle)
     identity = "other@example.org"
     trust = ["--allowed-signers", support.allow(tmp, other, identity=identity), "--identity", identity]

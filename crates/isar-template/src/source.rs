@@ -39,9 +39,9 @@ pub fn bundle_path(argument: &str) -> Result<std::path::PathBuf> {
     }
     if ["http://", "https://", "ftp://"].iter().any(|scheme| argument.starts_with(scheme)) {
         return Err(Error::usage(format!(
-            "'{argument}' is remote: only bundles on disk are supported so far"
+            "'{argument}' is remote, and bundles are read from disk or from registries"
         ))
-        .hint("download it first, for example with curl")
+        .hint("download it first, for example with curl; registries are oci://HOST/REPOSITORY:VERSION")
         .into());
     }
     Ok(path_of(argument))

@@ -268,17 +268,38 @@ impl Store {
     /// All named templates, by name and version.
     pub fn list(&self) -> Result<Vec<Stored>> {
         let mut out = Vec::new();
-        let mut all = list_dir(&self.path().join("refs"))?;
-        all.sort();
-        for name in all {
+        for name in self.names()? {
             for version in self.versions(&name)? {
-                if let Some(digest) = self.get_ref(&name, &version)?
-                    && let Some(stored) = self.get(&digest)?
-                {
-                    out.push(stored);
+                out.extend(self.named(&name, &version)?);
+            }
+        }
+        Ok(out)
+    }
+
+    /// The same without those that are damaged.
+    pub(crate) fn list_sound(&self) -> Result<Vec<Stored>> {
+        let mut out = Vec::new();
+        for name in self.names()? {
+            for version in self.versions(&name)? {
+                match self.named(&name, &version) {
+                    Err(e) if e.kind == Kind::Damaged => log::debug!("{e}"),
+                    other => out.extend(other?),
                 }
             }
         }
         Ok(out)
+    }
+
+    fn names(&self) -> Result<Vec<String>> {
+        let mut all = list_dir(&self.path().join("refs"))?;
+        all.sort();
+        Ok(all)
+    }
+
+    fn named(&self, name: &str, version: &str) -> Result<Option<Stored>> {
+        match self.get_ref(name, version)? {
+            Some(digest) => self.get(&digest),
+            None => Ok(None),
+        }
     }
 }

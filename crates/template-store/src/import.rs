@@ -202,7 +202,7 @@ fn sound<T>(found: Result<Option<T>>) -> Result<Option<T>> {
     }
 }
 
-/// What the name and version mean until now. A name belongs to who was the first to sign it.
+/// What the name and version mean until now. A name belongs to who was the first to sign a version of it.
 fn check_name(
     store: &Store,
     manifest: &TemplateManifest,
@@ -210,21 +210,25 @@ fn check_name(
     accepted: &Accepted,
 ) -> Result<Option<Digest>> {
     let (name, version) = (&manifest.name, &manifest.template_version);
-    let old = sound(store.get_ref(name, version))?.filter(|old| old != digest);
-    if let Some(old) = old
-        && let Some(stored) = sound(store.get(&old))?
-        && stored.record.signer != accepted.identity
-    {
+    let known = store.list_sound()?;
+    let of_another = known.iter().find(|stored| {
+        stored.manifest.name == *name
+            && stored.record.digest != *digest
+            && stored.record.signer != accepted.identity
+    });
+    if let Some(stored) = of_another {
         return Err(Error::new(
             Kind::Refused,
             format!(
-                "'{name}:{version}' in the store is signed by '{}', this one by '{}'",
-                stored.record.signer, accepted.identity
+                "'{}' in the store is signed by '{}', this '{name}:{version}' by '{}'",
+                stored.reference(),
+                stored.record.signer,
+                accepted.identity
             ),
         )
         .hint("give templates of different publishers different names, or keep them in different stores"));
     }
-    Ok(old)
+    Ok(sound(store.get_ref(name, version))?.filter(|old| old != digest))
 }
 
 /// Notes the template. The record comes last: a template without it is not there.

@@ -101,7 +101,7 @@ impl Known {
 }
 
 fn trees(store: &Store, name: &str) -> Result<Vec<(Part, Tree)>> {
-    let mut templates = store.list()?;
+    let mut templates = store.list_sound()?;
     templates.sort_by_key(|stored| (stored.manifest.name == name, stored.record.imported.clone()));
     let mut seen = BTreeMap::new();
     let parts = templates

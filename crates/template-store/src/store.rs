@@ -176,9 +176,10 @@ impl Store {
         self.template_dir(digest).join(RECORD).exists()
     }
 
-    /// The same table of contents makes another tree of what lies over one, where whiteouts have a meaning.
+    /// The same table of contents makes another tree of what lies over one, where whiteouts have a meaning. It is called by what
+    /// was the first of its kind.
     pub(crate) fn tree_dir(&self, part: Part, tree: &Tree) -> PathBuf {
-        let suffix = if part.is_over() { "-over" } else { "" };
+        let suffix = if part.is_over() { "-finish" } else { "" };
         self.path.join("trees").join(format!("{}{suffix}", tree.toc_digest.hex()))
     }
 

@@ -134,12 +134,13 @@ pub fn run(cli: &Cli, opts: &InstallOpts) -> Result<u8> {
     }
     let mut show = show_events(cli, &progress);
     let (root, request) = (instance.root.clone(), instance.request.clone());
-    let mut transaction = match &opts.plan {
-        Some(plan) => Transaction::open_saved(plan, root, request, &mut show)?,
-        None => Transaction::open(root, request, &mut show)?,
+    let mut transaction = match (&opts.plan, &saved) {
+        (Some(path), Some((plan, ..))) => Transaction::open_saved(path, plan, root, request, &mut show)?,
+        _ => Transaction::open(root, request, &mut show)?,
     };
     let mut plan = resolve(&mut transaction, saved.as_ref().map(|(plan, ..)| plan))?;
     announce(cli, &progress, &plan);
+    reuse::keep_caches(&instance, &transaction);
     let key = |instance: &Instance, plan: &Plan| match opts.no_reuse {
         true => None,
         false => reuse::key(instance, plan),

@@ -10,6 +10,7 @@ use serde_json::json;
 use template_bundle::aside;
 use template_chroot::apt::{Transaction, render_table};
 
+use super::reuse;
 use super::transaction::{Change, show_events};
 use crate::cli::Cli;
 use crate::output;
@@ -41,7 +42,10 @@ pub fn run(cli: &Cli, opts: &PlanOpts) -> Result<u8> {
     let progress = Progress::new(&cli.global, "plan");
     let instance = opts.change.open(cli, opts.root.as_deref(), false, None, &progress)?;
     let mut show = show_events(cli, &progress);
-    let plan = Transaction::open(instance.root.clone(), instance.request.clone(), &mut show)?.plan()?;
+    let mut transaction = Transaction::open(instance.root.clone(), instance.request.clone(), &mut show)?;
+    let plan = transaction.plan()?;
+    reuse::keep_caches(&instance, &transaction);
+    drop(transaction);
     let plan = instance.describe(plan)?;
     progress.finish();
     if let Some(path) = &opts.save {

@@ -110,6 +110,42 @@ fn forget(store: &Store, kept: Kept, scratch: &Scratch) -> Result<()> {
     Ok(store.forget_result(kept, scratch)?)
 }
 
+fn caches_key(stored: &Stored) -> Digest {
+    let parts = [
+        format!("apt's caches {RESULT_VERSION}"),
+        format!("helper {}", env!("CARGO_PKG_VERSION")),
+        format!("template {}", stored.record.digest),
+    ];
+    Digest::of(parts.join("\n").as_bytes())
+}
+
+/// What apt has made of the package lists of a template.
+pub fn find_caches(store: &Store, stored: &Stored) -> Result<Option<Kept>> {
+    Ok(store.find_result(&caches_key(stored))?)
+}
+
+/// Keeps that for others. It has to be done before package scripts run.
+pub fn keep_caches(instance: &Instance, transaction: &Transaction<'_>) {
+    let caches = transaction.caches();
+    if instance.caches.is_some() || !matches!(instance.root, Root::Overlay { .. }) || caches.is_empty() {
+        return;
+    }
+    let keep = || -> Result<()> {
+        let scratch = instance.store.scratch()?;
+        let dir = scratch.path().join("caches");
+        std::fs::create_dir(&dir).doing("creating", &dir)?;
+        for cache in &caches {
+            let to = dir.join(cache.file_name().unwrap_or_default());
+            std::fs::copy(cache, &to).doing("copying", cache)?;
+        }
+        template_store::set_result_aside(&scratch, &dir)?;
+        let (key, template) = (caches_key(&instance.stored), &instance.stored.record.digest);
+        instance.store.keep_result(&key, template, &scratch, serde_json::Value::Null)?;
+        Ok(())
+    };
+    keep().unwrap_or_else(|e| log::warn!("apt's caches are not kept for the next time: {e:#}"));
+}
+
 /// Keeps what `qa` has installed for packages that need it.
 pub struct Shelf<'a> {
     store: &'a Store,

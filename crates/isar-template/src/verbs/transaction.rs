@@ -20,6 +20,7 @@ use template_store::{Kept, Scratch, Store, Stored};
 
 use super::exec::overlay;
 use super::repositories::Repositories;
+use super::reuse;
 use crate::cli::{Cli, Trust};
 use crate::output;
 use crate::progress::Progress;
@@ -70,6 +71,8 @@ pub struct Instance {
     pub request: TransactionRequest,
     /// What the root lies over, when that is a result of the store.
     pub _result: Option<Kept>,
+    /// What apt has made of the template's package lists, where somebody kept it.
+    pub caches: Option<Kept>,
     /// The store that the template is in.
     pub store: Store,
     /// Holds what the root writes, unless it is a tree of the caller.
@@ -148,12 +151,17 @@ impl Change {
             scratch_dir: Some(apt),
             ..TransactionRequest::default()
         };
+        let caches = match tree {
+            None => reuse::find_caches(&store, &stored)?,
+            Some(_) => None,
+        };
+        request.caches = caches.as_ref().map(Kept::upper);
         self.repositories.put_into(&mut request)?;
         match saved {
             Some((_, saved)) => saved.put_into(&mut request)?,
             None => request.check()?,
         }
-        Ok(Instance { stored, root, request, _result: None, store, scratch })
+        Ok(Instance { stored, root, request, _result: None, caches, store, scratch })
     }
 }
 

@@ -123,6 +123,7 @@ impl Transaction<'_> {
         (self.sink)(Event::Step("checking the result that is there"));
         let begin = Instant::now();
         let before = std::mem::replace(&mut self.root, root);
+        self.status = None;
         let status = self.read_status();
         let same = status.as_ref().is_ok_and(|(status, _)| status.digest() == report.state_digest);
         if !same || report.plan_digest != plan.digest {

@@ -15,7 +15,7 @@ use super::given::PREFERENCES_OF_TREE;
 use super::request::UpdateMode;
 use super::simulate::reasons;
 use super::sources::{self, Kind, SourceFile, Suite, folder_sources};
-use super::transaction::{Event, Transaction};
+use super::transaction::{Event, Transaction, status_of};
 use crate::error::{ChrootError, Fault, Result};
 use crate::sandbox::{Captured, OWN_DIR, STATUS_FD};
 use crate::system::Tree;
@@ -80,6 +80,7 @@ impl Transaction<'_> {
             "/etc/apt/sources.list.d/*.list",
             "/etc/apt/sources.list.d/*.sources",
         ])?;
+        self.status = Some(status_of(&mut files));
         self.take_given(&files.remove(PREFERENCES_OF_TREE).unwrap_or_default())?;
         let files_of_tree: Vec<SourceFile> = files
             .iter()

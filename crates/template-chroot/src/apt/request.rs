@@ -151,6 +151,9 @@ pub struct TransactionRequest {
     pub unsafe_io: bool,
     /// The layers of the template, the uppermost first, where the root is a tree that may have other package sources.
     pub template: Vec<PathBuf>,
+    /// A directory with caches that apt has made of the same tree ([`Transaction::caches`](super::Transaction::caches)): they
+    /// are copied, and apt makes new ones when they do not fit.
+    pub caches: Option<PathBuf>,
     /// Where to put package lists and archives meanwhile; default: the directory for temporary files.
     pub scratch_dir: Option<PathBuf>,
 }

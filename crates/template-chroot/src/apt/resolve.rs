@@ -57,7 +57,8 @@ impl Transaction<'_> {
             }
             other => other?,
         };
-        let shown = self.show(&changes)?;
+        let uris = self.take_files(uris)?;
+        let shown = self.show(&changes, &uris)?;
         let mut actions: Vec<Action> =
             changes.iter().map(|change| self.action(change, &status, &wanted, &uris, &shown)).collect();
         let incoming = self.incoming(&actions, &shown);
@@ -129,7 +130,7 @@ impl Transaction<'_> {
             "sh".to_owned(),
             "-c".to_owned(),
             format!(
-                "apt-get --simulate \"$@\" || exit; echo '{URIS}'; apt-get --print-uris \"$@\" || exit; \
+                "apt-get --simulate \"$@\" || exit; echo '{URIS}'; apt-get --print-uris -o Acquire::ForceHash=SHA256 \"$@\" || exit; \
                  echo '{RELEASES}'; LISTS={OWN_DIR}/apt/lists\n{}",
                 suites::PRINT
             ),
@@ -159,7 +160,12 @@ impl Transaction<'_> {
             if let Some(error) = wrong_sources(&stderr, "resolving packages") {
                 return Err(error);
             }
-            return Err(not_solvable(&reasons(simulation, &stderr), &virtual_packages(simulation)));
+            let refreshed = self.sources.remote_refreshed;
+            return Err(not_solvable(
+                &reasons(simulation, &stderr),
+                &virtual_packages(simulation),
+                refreshed,
+            ));
         }
         let (distribution, releases) = suites::parse(releases);
         Ok(Simulated {
@@ -170,14 +176,44 @@ impl Transaction<'_> {
         })
     }
 
+    /// A file of the request is taken where apt would fetch the same file.
+    fn take_files(&self, mut uris: Vec<Uri>) -> Result<Vec<Uri>> {
+        // in the tree's own archive cache it would stay
+        if self.request.keep_debs {
+            return Ok(uris);
+        }
+        for uri in uris.iter_mut().filter(|uri| uri.remote()) {
+            let Some(deb) = self.debs.iter().find(|deb| uri.sha256.as_ref() == Some(&deb.sha256)) else {
+                continue;
+            };
+            // apt looks there first
+            let (from, to) = (self.deb_path(deb), self.archive_path(&uri.file));
+            match std::fs::hard_link(&from, &to) {
+                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(ChrootError::io("linking", &to, e));
+                }
+                _ => uri.uri = format!("file:{}", deb.inside),
+            }
+        }
+        Ok(uris)
+    }
+
+    /// The file of the request that comes, if it is one.
+    fn file_of(&self, change: &Change, uris: &[Uri]) -> Option<&LocalDeb> {
+        let version = change.new.as_ref()?;
+        let deb = self.debs.iter().find(|deb| deb.name == change.package && deb.version == *version)?;
+        let is_taken = || uris.iter().any(|uri| uri.path().as_ref() == Some(&deb.inside));
+        (change.origin == "local-deb" || is_taken()).then_some(deb)
+    }
+
     /// What the repositories know of the new packages, by name and version.
-    fn show(&mut self, changes: &[Change]) -> Result<BTreeMap<(String, String), Stanza>> {
+    fn show(&mut self, changes: &[Change], uris: &[Uri]) -> Result<BTreeMap<(String, String), Stanza>> {
         let mut argv = vec!["apt-cache".to_owned()];
         argv.extend(self.options("all", false));
         argv.extend(["show", "--no-all-versions"].map(str::to_owned));
         let options = argv.len();
         for change in changes {
-            if let (Some(version), false) = (&change.new, change.origin == "local-deb") {
+            if let (Some(version), None) = (&change.new, self.file_of(change, uris)) {
                 let architecture = change.architecture.as_deref().filter(|a| *a != "all");
                 let architecture = architecture.map(|a| format!(":{a}")).unwrap_or_default();
                 argv.push(format!("{}{architecture}={version}", change.package));
@@ -246,7 +282,7 @@ impl Transaction<'_> {
         if deb.is_none() && !self.request.add.iter().any(named) {
             action.asked_by = AskedBy::Dependency;
         }
-        if let Some(deb) = deb.filter(|_| change.origin == "local-deb") {
+        if let Some(deb) = self.file_of(change, uris) {
             describe_deb(&mut action, deb);
             action.self_built = self.is_self_built(&action);
             return action;
@@ -323,12 +359,15 @@ fn operation(change: &Change) -> Operation {
     }
 }
 
-fn not_solvable(reasons: &str, virtual_packages: &[(String, Vec<String>)]) -> ChrootError {
+fn not_solvable(reasons: &str, virtual_packages: &[(String, Vec<String>)], refreshed: bool) -> ChrootError {
     let unknown = ["Unable to locate package", "has no installation candidate", "was not found"];
-    let hint = unknown.iter().any(|text| reasons.contains(text)).then(|| {
-        "refresh the package lists with --update all, or name a repository folder that has it with --repo"
-            .to_owned()
-    });
+    let hint = match refreshed {
+        true => "name a repository that has it: a folder with --repo, or package sources with --sources",
+        false => {
+            "refresh the package lists with --update all, or name a repository folder that has it with --repo"
+        }
+    };
+    let hint = unknown.iter().any(|text| reasons.contains(text)).then(|| hint.to_owned());
     // apt itself asks for a choice, with the same words as for what is not there at all
     let choices: Vec<String> = virtual_packages
         .iter()
@@ -361,10 +400,14 @@ mod tests {
 
     #[test]
     fn unknown_packages_get_a_hint() {
-        assert!(not_solvable("Unable to locate package x", &[]).hint().is_some());
-        assert!(not_solvable("a : Depends: b", &[]).hint().is_none());
+        assert!(
+            not_solvable("Unable to locate package x", &[], false).hint().unwrap().contains("--update all")
+        );
+        assert!(!not_solvable("Unable to locate package x", &[], true).hint().unwrap().contains("--update"));
+        assert!(not_solvable("a : Depends: b", &[], false).hint().is_none());
         let choice = [("mta".to_owned(), vec!["exim".to_owned(), "nullmailer".to_owned()])];
-        let hint = not_solvable("Package 'mta' has no installation candidate", &choice).hint().unwrap();
+        let hint =
+            not_solvable("Package 'mta' has no installation candidate", &choice, false).hint().unwrap();
         assert!(hint.ends_with("exim, nullmailer"), "{hint}");
     }
 }

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Action, PLAN_VERSION, Plan, digest};
+use super::debs::LocalDeb;
+use super::plan::{Action, Origin, PLAN_VERSION, Plan, digest};
 use super::request::{Add, TransactionRequest, UpdateMode};
 use super::transaction::{Event, Transaction};
 use crate::error::{ChrootError, Result};
@@ -171,6 +172,7 @@ impl<'a> Transaction<'a> {
     /// files that it names have changed since.
     pub fn open_saved(
         plan: &Path,
+        saved: &Plan,
         root: Root,
         request: TransactionRequest,
         sink: &'a mut dyn FnMut(Event<'_>),
@@ -181,11 +183,29 @@ impl<'a> Transaction<'a> {
         if let Some((what, path)) = gone(&request) {
             return Err(changed(format!("the {what} '{}' is gone", path.display())));
         }
-        Self::open(root, request, sink).map_err(|e| match e {
+        let transaction = Self::open(root, request, sink).map_err(|e| match e {
             ChrootError::Usage { message, .. } => changed(message),
             other => other,
-        })
+        })?;
+        // before apt reads it
+        match transaction.debs.iter().find_map(|deb| saved.other_file(deb)) {
+            Some(action) => Err(changed(other_content(action))),
+            None => Ok(transaction),
+        }
     }
+}
+
+impl Plan {
+    /// What was planned with another content of a file.
+    fn other_file(&self, deb: &LocalDeb) -> Option<&Action> {
+        let is_it =
+            |action: &Action| matches!(&action.origin, Some(Origin::File { path }) if *path == deb.source);
+        self.actions.iter().find(|action| is_it(action) && action.sha256.as_ref() != Some(&deb.sha256))
+    }
+}
+
+fn other_content(action: &Action) -> String {
+    format!("the archive of '{}' has another content now", describe(action))
 }
 
 /// What a request names that is not there, and what it was.
@@ -225,7 +245,7 @@ pub(super) fn difference(planned: &Plan, now: &Plan) -> String {
                 said.push(format!("'{}' was planned, now it would be '{}'", describe(a), describe(b)));
             }
             Some(b) if a.sha256 != b.sha256 => {
-                said.push(format!("the archive of '{}' has another content now", describe(a)));
+                said.push(other_content(a));
             }
             // by another way, with the same outcome
             Some(_) => {}

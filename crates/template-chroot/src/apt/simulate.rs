@@ -66,6 +66,8 @@ pub(crate) struct Uri {
     /// The name in the archive cache: `NAME_VERSION_ARCHITECTURE.deb`, ':' as %3a.
     pub file: String,
     pub size: u64,
+    /// Where apt tells it.
+    pub sha256: Option<String>,
 }
 
 impl Uri {
@@ -114,7 +116,9 @@ pub(crate) fn parse_uris(output: &str) -> Vec<Uri> {
             let (uri, rest) = line.strip_prefix('\'')?.split_once("' ")?;
             let mut rest = rest.split(' ');
             let file = rest.next()?.to_owned();
-            Some(Uri { uri: uri.to_owned(), file, size: rest.next()?.parse().ok()? })
+            let size = rest.next()?.parse().ok()?;
+            let sha256 = rest.find_map(|hash| Some(hash.strip_prefix("SHA256:")?.to_ascii_lowercase()));
+            Some(Uri { uri: uri.to_owned(), file, size, sha256 })
         })
         .collect()
 }

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -66,6 +67,8 @@ pub struct Transaction<'a> {
     pub(super) provided: BTreeMap<String, String>,
     /// How repositories are reached, once it was needed.
     pub(super) access: Option<Access>,
+    /// What was read with the sources, until it is asked for.
+    pub(super) status: Option<(Status, String)>,
     /// The last plan, and what it takes to fetch.
     pub(super) planned: Option<(Plan, Vec<Uri>)>,
 }
@@ -81,6 +84,9 @@ pub(super) struct Heard {
 
 /// What a script prints with [`READ_FILES`]: by path.
 pub(super) type Files = BTreeMap<String, String>;
+
+/// What apt makes of package lists, with and without the state of packages.
+const CACHES: [&str; 2] = ["pkgcache.bin", "srcpkgcache.bin"];
 
 /// Prints each file: its path, its size, its content. Also what is below /var/lib/apt/lists, and dpkg's architecture.
 const READ_FILES: &str = r#"
@@ -115,6 +121,7 @@ impl<'a> Transaction<'a> {
             refresh_time: Duration::ZERO,
             provided: BTreeMap::new(),
             access: None,
+            status: None,
             planned: None,
         };
         transaction.make_scratch()?;
@@ -128,6 +135,7 @@ impl<'a> Transaction<'a> {
     pub(crate) fn turn_to(&mut self, root: Root, add: Vec<Add>) {
         self.root = root;
         self.request.add = add;
+        self.status = None;
         self.planned = None;
     }
 
@@ -145,6 +153,16 @@ impl<'a> Transaction<'a> {
 
     fn scratch(&self, name: &str) -> PathBuf {
         self.scratch.path().join("apt").join(name)
+    }
+
+    /// The copy of a package file.
+    pub(super) fn deb_path(&self, deb: &LocalDeb) -> PathBuf {
+        self.scratch("debs").join(deb.inside.rsplit('/').next().unwrap_or_default())
+    }
+
+    /// Where apt looks for an archive before it fetches it.
+    pub(super) fn archive_path(&self, name: &str) -> PathBuf {
+        self.scratch("archives").join(name)
     }
 
     /// Outside of what every sandbox sees.
@@ -165,7 +183,27 @@ impl<'a> Transaction<'a> {
                 .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)))
                 .map_err(|e| ChrootError::io("making directory", &path, e))?;
         }
+        for name in CACHES {
+            let Some(from) = self.request.caches.as_ref().map(|dir| dir.join(name)) else { break };
+            match fs::copy(&from, self.scratch(name)) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(ChrootError::io("copying", from, e));
+                }
+                _ => {}
+            }
+        }
         Ok(())
+    }
+
+    /// Caches that apt has made of nothing but the tree, for others who have the same; not when package scripts have run, which
+    /// can write to them.
+    pub fn caches(&self) -> Vec<PathBuf> {
+        let Sources { local, given, remote_refreshed, .. } = &self.sources;
+        let own = self.given.preferences.is_some() || !self.request.binds.is_empty();
+        if own || *remote_refreshed || !local.is_empty() || !given.is_empty() {
+            return vec![];
+        }
+        CACHES.map(|name| self.scratch(name)).into_iter().filter(|path| path.is_file()).collect()
     }
 
     /// The sandbox that all commands run in.
@@ -213,8 +251,8 @@ impl<'a> Transaction<'a> {
             ("Dir::Etc::SourceList", "/dev/null".to_owned()),
             ("Dir::Etc::SourceParts", format!("{OWN_DIR}/{sources}.d")),
             ("Dir::State::lists", format!("{OWN_DIR}/apt/lists")),
-            ("Dir::Cache::pkgcache", format!("{OWN_DIR}/apt/pkgcache.bin")),
-            ("Dir::Cache::srcpkgcache", format!("{OWN_DIR}/apt/srcpkgcache.bin")),
+            ("Dir::Cache::pkgcache", format!("{OWN_DIR}/apt/{}", CACHES[0])),
+            ("Dir::Cache::srcpkgcache", format!("{OWN_DIR}/apt/{}", CACHES[1])),
             ("Acquire::Languages", "none".to_owned()),
         ];
         if self.given.preferences.is_some() {
@@ -366,17 +404,21 @@ impl<'a> Transaction<'a> {
     }
 
     /// What is installed now, and the complaints of `dpkg --audit`.
-    pub(super) fn read_status(&self) -> Result<(Status, String)> {
-        let mut files = self.read_files(&[])?;
-        let mut take = |name: &str| files.remove(name).unwrap_or_default();
-        let architecture = take("architecture").trim().to_owned();
-        let status = Status::parse(
-            &take("/var/lib/dpkg/status"),
-            &take("/var/lib/apt/extended_states"),
-            &architecture,
-        );
-        Ok((status, take("audit").trim().to_owned()))
+    pub(super) fn read_status(&mut self) -> Result<(Status, String)> {
+        match self.status.take() {
+            Some(read) => Ok(read),
+            None => Ok(status_of(&mut self.read_files(&[])?)),
+        }
     }
+}
+
+/// What is installed, and the complaints of `dpkg --audit`.
+pub(super) fn status_of(files: &mut Files) -> (Status, String) {
+    let mut take = |name: &str| files.remove(name).unwrap_or_default();
+    let architecture = take("architecture").trim().to_owned();
+    let status =
+        Status::parse(&take("/var/lib/dpkg/status"), &take("/var/lib/apt/extended_states"), &architecture);
+    (status, take("audit").trim().to_owned())
 }
 
 pub(super) fn parse_files(mut bytes: &[u8]) -> Option<Files> {
