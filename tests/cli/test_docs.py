@@ -169,6 +169,21 @@ def test_commands_can_be_given(page):
         assert mistake(words) is None, "%s: isar-template %s: %s" % (page, " ".join(words), mistake(words))
 
 
+# options of podman, skopeo and mmdebstrap
+OTHERS = {"--privileged", "--preserve-digests", "--mode"}
+
+
+def test_options_are_there():
+    verbs = re.findall(r"^## (\w+)$", read("docs/verbs.md"), re.MULTILINE)
+    known = OTHERS.union(*(options_of(verb) for verb in verbs))
+    for page in WRITTEN:
+        if page in ("CHANGELOG.md", "benches/README.md"):
+            continue
+        for span in re.findall(r"`(--[a-z][^`]*)`", prose(read(page))):
+            unknown = set(re.findall(r"(?:^| )(--[a-z-]+)", span)) - known
+            assert not unknown, "%s: %s" % (page, span)
+
+
 def test_mistakes_are_seen():
     text = "```\nsudo isar-template --store x import --identity a b && isar-template gc --keeep 3 | less\n```\nand `isar-template grow x`"
     found = [mistake(words) for words in commands(text)]
