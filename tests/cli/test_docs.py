@@ -23,7 +23,9 @@ import support
 # written from the program's help and the layer's defaults, and compared with them elsewhere
 GENERATED = ("docs/verbs.md", "docs/variables.md")
 FENCE = re.compile(r"^ *```[a-z]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
-RUN = re.compile(r"^<!-- run(?:: (settings|exits with (\d+)))? -->\n```[a-z]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+RUN = re.compile(r"^ *<!-- run(?:: (settings|exits with (\d+)))? -->\n *```[a-z]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+# where pages say that a registry is
+HOST = "registry.example.com"
 
 
 def read(path):
@@ -205,7 +207,7 @@ class Follower:
         path = programs + ":" + os.environ["PATH"]
         self.environment = dict(os.environ, HOME=home, PATH=path, ISAR_TEMPLATE_STORE=folder + "/store", **environment)
 
-    def follow(self, text, settings=None):
+    def follow(self, text, settings=None, host=HOST):
         blocks = RUN.findall(text)
         assert blocks
         script = ["set -eu"]
@@ -215,7 +217,7 @@ class Follower:
                 assert set(names) == set(settings or {}), names
                 script += ["%s=%s" % (name, shlex.quote(settings[name])) for name in names]
                 continue
-            block = block.replace("amd64", support.architecture())
+            block = block.replace("amd64", support.architecture()).replace(HOST, host)
             script.append("set -x\n%s" % block if not code else "set +e\n%scode=$?\nset -e\ntest $code -eq %s" % (block, code))
         support.command("bash", "-c", "\n".join(script), cwd=self.folder, env=self.environment, timeout=1200)
 
@@ -241,6 +243,13 @@ def test_readme_without_isar(tmp, platform, build_chroot, publisher):
     assert os.path.exists(tmp + "/product.tar.zst")
 
 
+def test_verifying_by_hand(tmp, tiny_bundle, publisher):
+    registry.need("jq")
+    os.rename(tiny_bundle, tmp + "/bundle")
+    shutil.copy(publisher.allowed_signers, tmp)
+    Follower(tmp).follow(read("docs/signing.md"))
+
+
 @pytest.fixture(scope="module")
 def private(session_dir):
     """A registry with TLS by an authority of its own, and a login, as teams have them."""
@@ -250,12 +259,52 @@ def private(session_dir):
     server.stop()
 
 
-def test_page_for_application_teams(tmp, private, platform, build_chroot, publisher):
+def logged_in(folder, private):
+    """What finds the login, and knows the registry's authority beside those of the machine."""
     login = {"auths": {private.host: {"auth": base64.b64encode(b"me:secret").decode()}}}
-    # the machine's authorities and that of the registry
     authorities = b"".join(open(path, "rb").read() for path in (os.environ.get("SSL_CERT_FILE"), private.authority) if path)
-    follower = Follower(tmp, REGISTRY_AUTH_FILE=support.write(tmp + "/home/auth.json", json.dumps(login)),
-                        SSL_CERT_FILE=support.write(tmp + "/home/authorities.pem", authorities))
+    return Follower(folder, REGISTRY_AUTH_FILE=support.write(folder + "/home/auth.json", json.dumps(login)),
+                    SSL_CERT_FILE=support.write(folder + "/home/authorities.pem", authorities))
+
+
+def test_page_for_platform_teams(tmp, private, publisher):
+    """A signature by a machine that gets the bytes alone, another one afterwards, and the end of a release."""
+    registry.need("skopeo", "jq")
+    follower = logged_in(tmp, private)
+    place = "oci://%s/team/platform" % private.host
+    helper = support.Helper(tmp + "/store")
+    for version in ("1.0", "1.1"):
+        root = support.make_tiny_root(tmp + "/root-" + version, extra={"usr/lib/big": os.urandom(1 << 20)})
+        helper("pack", "--name", "platform", "--version", version, "--component", "rootfs=" + root,
+               "--output", "%s/platform-%s.tar" % (tmp, version))
+    for name in ("platform-key", "new-key"):
+        support.make_key(tmp, name)
+    trusted = support.allow(tmp, tmp + "/platform-key")
+    text = read("docs/getting-started-platform.md")
+    follower.follow(section(text, "Keys"))
+    for version in ("1.0", "1.1"):
+        bundle = "%s/platform-%s.tar" % (tmp, version)
+        helper("sign", "--key", publisher.key, bundle)
+        helper("push", bundle, place, env=follower.environment)
+    assert helper.json("verify", "--allowed-signers", trusted, "--identity", support.IDENTITY, tmp + "/platform-1.0.tar")["signer"]
+    follower.follow(section(text, "Change the key"), host=private.host)
+    both = support.allow(tmp, tmp + "/new-key", name="new_signers")
+    assert helper.json("verify", "--allowed-signers", both, "--identity", support.IDENTITY, tmp + "/platform-1.0")["signer"]
+
+    def blobs():
+        return len(glob.glob(private.folder + "/data/docker/registry/v2/blobs/sha256/*/*"))
+
+    before = blobs()
+    follower.follow(text[text.index("## How long to keep releases"):], host=private.host)
+    support.command("docker-registry", "garbage-collect", private.folder + "/config.yml")
+    # trees, tables of contents and documents of the one release, shared with nothing
+    assert blobs() <= before - 8
+    helper("import", *publisher.trust, place + ":1.0", env=follower.environment, code=support.USAGE)
+    helper("import", *publisher.trust, place + ":1.1", env=follower.environment)
+
+
+def test_page_for_application_teams(tmp, private, platform, build_chroot, publisher):
+    follower = logged_in(tmp, private)
     place = private.host + "/team"
     helper = support.Helper(tmp + "/no-store")
     helper("pack", "--name", "platform", "--version", "1.0", "--component", "rootfs=" + platform,
