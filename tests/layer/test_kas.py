@@ -174,3 +174,27 @@ def test_the_lines_of_the_documentation_name_files_that_there_are():
     named -= {"kas/local.yml"}
     assert named
     assert not [name for name in sorted(named) if not os.path.exists(os.path.join(TOP, name))]
+
+
+def test_the_project_of_the_documentation(dump, tmp_path):
+    """Both files of docs/getting-started-product.md, with what stands for addresses replaced by folders."""
+    config = dump("isar.yml")
+    with open(os.path.join(TOP, "docs", "getting-started-product.md"), encoding="utf-8") as file:
+        product, release = re.findall(r"^```yaml\n(.*?)^```$", file.read(), re.MULTILINE | re.DOTALL)
+    there = {"platform": tmp_path / "platform", "isar-template": config["project"]}
+    for name, path in there.items():
+        product, found = re.subn(rf"(?<=  {name}:\n)    url: …\n    commit: …\n", f"    path: {path}\n", product)
+        assert found == 1, name
+    product = product.replace("repos:\n", f"repos:\n  isar:\n    url: null\n    path: {config['project']}/isar\n")
+    (tmp_path / "product.yml").write_text(product)
+    (tmp_path / "release.yml").write_text(release)
+    for folder in (tmp_path, there["platform"]):
+        subprocess.run(["git", "init", "--quiet", folder], check=True)
+    made = dump("product.yml", where=tmp_path)
+    lines = local_conf(made)
+    assert {line.split()[0] for line in lines} == {
+        "TEMPLATE_MODE", "TEMPLATE_SOURCE", "TEMPLATE_DIGEST", "TEMPLATE_ALLOWED_SIGNERS", "TEMPLATE_IDENTITY"
+    }  # fmt: skip
+    assert 'TEMPLATE_MODE = "consume"' in lines and set(made["repos"]) == {"product", "platform", "isar", "isar-template"}
+    lines = local_conf(dump("release.yml", where=tmp_path))
+    assert {'TEMPLATE_MODE = "off"', 'TEMPLATE_FORBID = "1"'} <= set(lines)
