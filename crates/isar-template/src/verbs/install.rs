@@ -134,9 +134,9 @@ pub fn run(cli: &Cli, opts: &InstallOpts) -> Result<u8> {
     }
     let mut show = show_events(cli, &progress);
     let (root, request) = (instance.root.clone(), instance.request.clone());
-    let mut transaction = match (&opts.plan, &saved) {
-        (Some(path), Some((plan, ..))) => Transaction::open_saved(path, plan, root, request, &mut show)?,
-        _ => Transaction::open(root, request, &mut show)?,
+    let mut transaction = match &opts.plan {
+        Some(plan) => Transaction::open_saved(plan, root, request, &mut show)?,
+        None => Transaction::open(root, request, &mut show)?,
     };
     let mut plan = resolve(&mut transaction, saved.as_ref().map(|(plan, ..)| plan))?;
     announce(cli, &progress, &plan);
@@ -188,11 +188,10 @@ pub fn run(cli: &Cli, opts: &InstallOpts) -> Result<u8> {
 
 /// What would happen now, which has to be what was planned.
 fn resolve(transaction: &mut Transaction<'_>, planned: Option<&Plan>) -> Result<Plan> {
-    let now = transaction.plan()?;
-    if let Some(planned) = planned {
-        planned.ensure_same(&now)?;
-    }
-    Ok(now)
+    Ok(match planned {
+        Some(planned) => transaction.plan_as_saved(planned)?,
+        None => transaction.plan()?,
+    })
 }
 
 fn check_output(output: &Path) -> Result<()> {

@@ -172,7 +172,6 @@ impl<'a> Transaction<'a> {
     /// files that it names have changed since.
     pub fn open_saved(
         plan: &Path,
-        saved: &Plan,
         root: Root,
         request: TransactionRequest,
         sink: &'a mut dyn FnMut(Event<'_>),
@@ -183,15 +182,24 @@ impl<'a> Transaction<'a> {
         if let Some((what, path)) = gone(&request) {
             return Err(changed(format!("the {what} '{}' is gone", path.display())));
         }
-        let transaction = Self::open(root, request, sink).map_err(|e| match e {
+        Self::open(root, request, sink).map_err(|e| match e {
             ChrootError::Usage { message, .. } => changed(message),
             other => other,
-        })?;
-        // before apt reads it
-        match transaction.debs.iter().find_map(|deb| saved.other_file(deb)) {
-            Some(action) => Err(changed(other_content(action))),
-            None => Ok(transaction),
-        }
+        })
+    }
+
+    /// What would happen now, which has to be what a saved plan says.
+    pub fn plan_as_saved(&mut self, saved: &Plan) -> Result<Plan> {
+        let now = match self.plan() {
+            // apt may have stumbled over it
+            Err(e) => match self.debs.iter().find_map(|deb| saved.other_file(deb)) {
+                Some(action) => return Err(ChrootError::PlanChanged { message: other_content(action) }),
+                None => return Err(e),
+            },
+            Ok(now) => now,
+        };
+        saved.ensure_same(&now)?;
+        Ok(now)
     }
 }
 

@@ -88,6 +88,9 @@ pub(super) type Files = BTreeMap<String, String>;
 /// What apt makes of package lists, with and without the state of packages.
 const CACHES: [&str; 2] = ["pkgcache.bin", "srcpkgcache.bin"];
 
+/// Bytes of caches that apt makes in no time again: those of a Debian release have 70 MB.
+const WORTH_KEEPING: u64 = 8 << 20;
+
 /// Prints each file: its path, its size, its content. Also what is below /var/lib/apt/lists, and dpkg's architecture.
 const READ_FILES: &str = r#"
 put() { printf '%s\n%s\n' "$1" "$(wc -c < "$2")"; cat "$2"; echo; }
@@ -203,7 +206,10 @@ impl<'a> Transaction<'a> {
         if own || *remote_refreshed || !local.is_empty() || !given.is_empty() {
             return vec![];
         }
-        CACHES.map(|name| self.scratch(name)).into_iter().filter(|path| path.is_file()).collect()
+        let caches: Vec<PathBuf> =
+            CACHES.map(|name| self.scratch(name)).into_iter().filter(|path| path.is_file()).collect();
+        let size: u64 = caches.iter().filter_map(|path| Some(path.metadata().ok()?.len())).sum();
+        if size < WORTH_KEEPING { vec![] } else { caches }
     }
 
     /// The sandbox that all commands run in.
