@@ -100,6 +100,12 @@ build: ## the helper, target/release/isar-template
 	@scripts/setup build
 	@scripts/build
 
+.PHONY: install
+install: ## the helper with man pages and completions below $$PREFIX [default: /usr/local], as root or with sudo
+	@scripts/setup build
+	@scripts/build
+	@scripts/as-root env DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" scripts/install
+
 .PHONY: lint
 lint: ## formatting, clippy, licences and sources, shell, recipes, python
 	@scripts/setup build lint

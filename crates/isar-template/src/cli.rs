@@ -125,6 +125,8 @@ pub enum Verb {
     Exec(verbs::exec::ExecOpts),
     Diff(verbs::diff::DiffOpts),
     Qa(verbs::qa::QaOpts),
+    Completion(verbs::completion::CompletionOpts),
+    Man(verbs::completion::ManOpts),
 }
 
 impl Cli {
@@ -138,7 +140,7 @@ impl Cli {
             Verb::Diff(opts) => opts.names_stored() && template_store::is_of_a_user(&self.global.store()),
             Verb::List(opts) => opts.sizes,
             Verb::Pack(_) | Verb::Sign(_) | Verb::Verify(_) | Verb::Inspect(_) => false,
-            Verb::Push(_) | Verb::Pull(_) => false,
+            Verb::Push(_) | Verb::Pull(_) | Verb::Completion(_) | Verb::Man(_) => false,
         }
     }
 }
@@ -163,6 +165,8 @@ impl Verb {
             Verb::Exec(_) => "exec",
             Verb::Diff(_) => "diff",
             Verb::Qa(_) => "qa",
+            Verb::Completion(_) => "completion",
+            Verb::Man(_) => "man",
         }
     }
 }

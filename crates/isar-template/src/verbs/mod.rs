@@ -5,6 +5,7 @@
 //! One file each: its options, and a function that returns the exit code.
 
 pub mod checkout;
+pub mod completion;
 mod derive;
 pub mod diff;
 pub mod exec;
@@ -48,5 +49,7 @@ pub fn run(cli: &Cli) -> Result<u8> {
         Verb::Exec(opts) => exec::run(cli, opts),
         Verb::Diff(opts) => diff::run(cli, opts),
         Verb::Qa(opts) => qa::run(cli, opts),
+        Verb::Completion(opts) => completion::run(opts),
+        Verb::Man(opts) => completion::write_pages(opts),
     }
 }

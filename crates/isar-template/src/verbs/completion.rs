@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) The isar-template authors
+//! # completion, and man pages: the command line as others want it
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Args, CommandFactory, ValueEnum};
+use clap_complete::Shell;
+
+use crate::cli::Cli;
+
+/// Print what makes a shell complete verbs and options
+///
+/// Reads and writes nothing else. Packages bring it along; else put it where the shell looks for completions.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  isar-template completion bash > ~/.local/share/bash-completion/completions/isar-template
+  isar-template completion zsh > ~/.zfunc/_isar-template
+  isar-template completion fish > ~/.config/fish/completions/isar-template.fish")]
+pub struct CompletionOpts {
+    /// The shell
+    #[arg(value_enum)]
+    shell: ShellArg,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ShellArg {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// Runs the verb.
+pub fn run(opts: &CompletionOpts) -> Result<u8> {
+    let shell = match opts.shell {
+        ShellArg::Bash => Shell::Bash,
+        ShellArg::Zsh => Shell::Zsh,
+        ShellArg::Fish => Shell::Fish,
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "isar-template", &mut script);
+    match io::stdout().write_all(&script) {
+        // whoever reads it has enough
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+        other => other.context("writing the script").map(|()| 0),
+    }
+}
+
+/// Write the manual pages of all verbs
+///
+/// One file for each, into a directory: for those who make packages. `make install` does.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  isar-template man share/man/man1")]
+pub struct ManOpts {
+    /// A directory, which is made
+    dir: PathBuf,
+}
+
+/// Runs the verb.
+pub fn write_pages(opts: &ManOpts) -> Result<u8> {
+    let dir = &opts.dir;
+    std::fs::create_dir_all(dir).with_context(|| format!("creating '{}'", dir.display()))?;
+    // how wide the terminal is does not matter
+    let command = Cli::command().disable_help_subcommand(true).term_width(80);
+    clap_mangen::generate_to(command, dir).with_context(|| format!("writing to '{}'", dir.display()))?;
+    Ok(0)
+}

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) The isar-template authors
+"""What tells how the program is used: man pages and completions, as they are installed."""
+
+import gzip
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+import support
+
+
+@pytest.fixture(scope="module")
+def installed(session_dir):
+    folder = os.path.join(session_dir, "installed")
+    support.command(os.path.join(support.TOP, "scripts", "install"), env={**os.environ, "DESTDIR": folder, "ISAR_TEMPLATE": support.HELPER})
+    return folder + "/usr/local"
+
+
+def verbs():
+    text = support.command(support.HELPER, "--help").stdout.split("Commands:")[1].split("Options:")[0]
+    return re.findall(r"^  ([a-z]+) ", text, re.MULTILINE)
+
+
+def test_every_verb_has_a_page_that_can_be_formatted(installed):
+    folder = installed + "/share/man/man1"
+    pages = sorted(os.listdir(folder))
+    assert pages == sorted(["isar-template.1.gz"] + ["isar-template-%s.1.gz" % verb for verb in verbs() if verb != "help"])
+    if not shutil.which("groff"):
+        pytest.skip("groff is not installed")
+    for page in pages:
+        done = subprocess.run(["groff", "-man", "-ww", "-Tutf8", "-K", "utf8", "-z"], input=gzip.open(os.path.join(folder, page)).read(),
+                              capture_output=True, check=True)
+        assert not [line for line in done.stderr.decode().splitlines() if "can't break line" not in line and "cannot adjust line" not in line], page
+        assert b"exit code" in gzip.open(os.path.join(folder, page)).read().lower() or page != "isar-template.1.gz"
+
+
+def complete(installed, line):
+    """What bash offers at the end of a line."""
+    script = """
+        source %s/share/bash-completion/completions/isar-template
+        COMP_LINE=$1 COMP_POINT=${#1}
+        read -ra COMP_WORDS <<< "$1"
+        [[ $1 != *" " ]] || COMP_WORDS+=("")
+        COMP_CWORD=$(( ${#COMP_WORDS[@]} - 1 ))
+        $(complete -p isar-template | sed 's/.*-F \\([^ ]*\\) .*/\\1/') isar-template "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
+        printf '%%s\\n' "${COMPREPLY[@]}"
+    """ % installed
+    return support.command("bash", "-c", script, "bash", line).stdout.split()
+
+
+def test_bash_completes_verbs_and_options(installed):
+    assert set(verbs()) <= set(complete(installed, "isar-template "))
+    assert complete(installed, "isar-template ins") == ["inspect", "install"]
+    assert "--allow-upgrade" in complete(installed, "isar-template install --allow-")
+    assert complete(installed, "isar-template --format ") == ["human", "json"]
+
+
+@pytest.mark.parametrize("shell, path", [("zsh", "zsh/site-functions/_isar-template"), ("fish", "fish/vendor_completions.d/isar-template.fish")])
+def test_others_read_theirs(installed, shell, path):
+    path = os.path.join(installed, "share", path)
+    assert "allow-upgrade" in open(path).read()
+    if not shutil.which(shell):
+        pytest.skip(shell + " is not installed")
+    support.command(shell, "-n", path)
+
+
+def test_a_reader_that_has_enough_is_no_failure():
+    done = support.command("bash", "-c", 'set -o pipefail; "$0" completion zsh | head -1', support.HELPER)
+    assert done.stdout.startswith("#compdef") and not done.stderr
