@@ -11,6 +11,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::checker::parent;
 use crate::error::{Error, IoContext, Result};
 use crate::scan::Scan;
 use crate::toc::{Entry, Node, path_order};
@@ -67,10 +68,6 @@ pub fn between(base: &[Entry], root: &Path, touched: &BTreeSet<Vec<u8>>) -> Resu
     look.add_parents(&mut found)?;
     found.sort_by(|a, b| path_order(&a.path.0, &b.path.0));
     Ok(Changes { entries: found, sockets: look.scan.notes.sockets })
-}
-
-fn parent(path: &[u8]) -> &[u8] {
-    path.iter().rposition(|c| *c == b'/').map_or(&[], |at| &path[..at])
 }
 
 /// Names of files that have several.

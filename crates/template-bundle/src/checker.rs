@@ -18,7 +18,8 @@ pub const OVERLAY_XATTRS: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 /// An owner that system calls take for "leave it as it is".
 const NO_OWNER: u32 = u32::MAX;
 
-fn parent(path: &[u8]) -> &[u8] {
+/// The directory that a path is in.
+pub(crate) fn parent(path: &[u8]) -> &[u8] {
     path.iter().rposition(|c| *c == b'/').map_or(&[], |at| &path[..at])
 }
 

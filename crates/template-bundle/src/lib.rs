@@ -15,6 +15,7 @@ pub mod canon;
 pub mod changes;
 pub mod checker;
 pub mod chosen;
+mod component;
 pub mod debian;
 pub mod derive;
 pub mod device;

@@ -9,8 +9,9 @@ use std::path::Path;
 
 use super::plan::{Action, Origin};
 use super::simulate::Uri;
+use super::state::parse_files;
 use super::status::Status;
-use super::transaction::{Transaction, parse_files};
+use super::transaction::Transaction;
 use crate::error::{ChrootError, Result};
 use crate::impact::{self, Impact, Incoming, Question};
 use crate::system::plain;

@@ -26,6 +26,7 @@ mod resolve;
 mod saved;
 mod simulate;
 mod sources;
+mod state;
 pub(crate) mod status;
 mod suites;
 mod table;
