@@ -95,6 +95,17 @@ def test_all_verbs_at_once(tmp, shared, releases, publisher):
     assert os.listdir(helper.store + "/tmp") == []
 
 
+def test_a_store_is_made_by_many_at_once(tmp, releases, publisher):
+    """Each tries whether it can be there, and no one is in another's way."""
+    for number in range(5):
+        helper = support.Helper("%s/store%d" % (tmp, number))
+        words = ["--format", "json", "import", *publisher.trust, releases[0][2]]
+        running = [subprocess.Popen(helper.argv(*words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) for _ in range(WORKERS)]
+        values = [support.json.loads(process.communicate(timeout=PATIENCE)[0]) for process in running]
+        assert [value for value in values if not value["ok"]] == []
+        assert not [name for name in os.listdir(helper.store + "/tmp") if name.startswith("scratch")]
+
+
 def test_one_bundle_imported_by_many_is_written_once(helper, releases, publisher):
     words = ["--format", "json", "import", *publisher.trust, releases[0][2]]
     running = [subprocess.Popen(helper.argv(*words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) for _ in range(WORKERS)]

@@ -29,12 +29,10 @@ pub(crate) fn check_overlay(dir: &Path) -> Result<()> {
     }
 }
 
-/// Refuses a directory on a file system that does not keep what trees have. It is tried with files in it.
-pub(crate) fn check(dir: &Path) -> Result<()> {
+/// Refuses a directory on a file system that does not keep what trees have. It is tried with files in an empty directory there.
+pub(crate) fn check(dir: &Path, empty: &Path) -> Result<()> {
     check_overlay(dir)?;
-    let probe =
-        tempfile::Builder::new().prefix(".probe-").tempdir_in(dir).doing("creating a directory in", dir)?;
-    let file = probe.path().join("file");
+    let file = empty.join("file");
     fs::write(&file, "").doing("writing", &file)?;
 
     let owned = chown(&file, Some(SOMEBODY), Some(SOMEBODY))
@@ -47,10 +45,10 @@ pub(crate) fn check(dir: &Path) -> Result<()> {
     if xattr::set(&file, attribute, b"1").is_err() {
         return Err(unsuitable(dir, "has no extended attributes"));
     }
-    if fs::hard_link(&file, probe.path().join("link")).is_err() {
+    if fs::hard_link(&file, empty.join("link")).is_err() {
         return Err(unsuitable(dir, "has no hard links"));
     }
-    if mknod(&probe.path().join("mark"), SFlag::S_IFCHR, Mode::empty(), makedev(0, 0)).is_err() {
+    if mknod(&empty.join("mark"), SFlag::S_IFCHR, Mode::empty(), makedev(0, 0)).is_err() {
         return Err(unsuitable(dir, "does not take the marks by which overlayfs removes files"));
     }
     Ok(())

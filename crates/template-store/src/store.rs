@@ -72,12 +72,6 @@ impl Store {
             check_ids(path)?;
         } else {
             refuse_foreign(path)?;
-            if let Err(e) = place::check(path) {
-                if new {
-                    let _ = fs::remove_dir(path);
-                }
-                return Err(e);
-            }
         }
         for (name, mode) in DIRECTORIES {
             let dir = path.join(name);
@@ -90,6 +84,9 @@ impl Store {
         let format = path.join("format");
         if !format.exists() {
             let store = Store { path: path.to_path_buf() };
+            let suits =
+                scratch::Scratch::new(&store.tmp()).and_then(|files| place::check(path, files.path()));
+            suits.inspect_err(|_| store.take_back(new))?;
             let _adding = store.lock_adding(&mut || Ok(()))?;
             if let Some(map) = ids::map() {
                 write_file(&store.tmp(), &path.join(IDS), format!("{map}\n").as_bytes())?;
@@ -97,6 +94,16 @@ impl Store {
             write_file(&store.tmp(), &format, FORMAT.as_bytes())?;
         }
         Store::open(path)
+    }
+
+    /// Leaves nothing where a store cannot be. Others may be at it, too: what is not empty stays.
+    fn take_back(&self, new: bool) {
+        for (name, _) in DIRECTORIES {
+            let _ = fs::remove_dir(self.path.join(name));
+        }
+        if new {
+            let _ = fs::remove_dir(&self.path);
+        }
     }
 
     /// Opens a store that exists.
