@@ -344,7 +344,9 @@ fn check_ids(path: &Path) -> Result<()> {
 /// A directory with something else in it is not taken over.
 fn refuse_foreign(path: &Path) -> Result<()> {
     let ours = |name: &String| {
-        ["lost+found", IDS].contains(&name.as_str()) || DIRECTORIES.iter().any(|(ours, _)| ours == name)
+        // somebody else may be making it at this moment
+        ["lost+found", "format", IDS].contains(&name.as_str())
+            || DIRECTORIES.iter().any(|(ours, _)| ours == name)
     };
     match list_dir(path)?.iter().find(|name| !ours(name)) {
         None => Ok(()),
