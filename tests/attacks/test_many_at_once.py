@@ -95,21 +95,24 @@ def test_all_verbs_at_once(tmp, shared, releases, publisher):
     assert os.listdir(helper.store + "/tmp") == []
 
 
+def import_at_once(helper, publisher, bundle):
+    """The reports of many imports of one bundle."""
+    words = ["--format", "json", "import", *publisher.trust, bundle]
+    running = [subprocess.Popen(helper.argv(*words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) for _ in range(WORKERS)]
+    return [support.json.loads(process.communicate(timeout=PATIENCE)[0]) for process in running]
+
+
 def test_a_store_is_made_by_many_at_once(tmp, releases, publisher):
     """Each tries whether it can be there, and no one is in another's way."""
     for number in range(5):
         helper = support.Helper("%s/store%d" % (tmp, number))
-        words = ["--format", "json", "import", *publisher.trust, releases[0][2]]
-        running = [subprocess.Popen(helper.argv(*words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) for _ in range(WORKERS)]
-        values = [support.json.loads(process.communicate(timeout=PATIENCE)[0]) for process in running]
+        values = import_at_once(helper, publisher, releases[0][2])
         assert [value for value in values if not value["ok"]] == []
         assert not [name for name in os.listdir(helper.store + "/tmp") if name.startswith("scratch")]
 
 
 def test_one_bundle_imported_by_many_is_written_once(helper, releases, publisher):
-    words = ["--format", "json", "import", *publisher.trust, releases[0][2]]
-    running = [subprocess.Popen(helper.argv(*words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) for _ in range(WORKERS)]
-    values = [support.json.loads(process.communicate(timeout=PATIENCE)[0]) for process in running]
+    values = import_at_once(helper, publisher, releases[0][2])
     assert all(value["ok"] for value in values)
     assert len([value for value in values if value["bytesWritten"]]) == 1
     assert len([value for value in values if value["nothingToDo"]]) == WORKERS - 1
