@@ -205,6 +205,15 @@ def docker(session_dir):
     server.stop()
 
 
+@pytest.fixture(scope="module")
+def private(session_dir):
+    """One with TLS by an authority of its own, and a login, as teams have them."""
+    registry.need("docker-registry", "htpasswd", "openssl")
+    server = registry.DockerRegistry(tempfile.mkdtemp(prefix="private-registry-", dir=session_dir), "me", "secret")
+    yield server
+    server.stop()
+
+
 @pytest.fixture
 def small():
     """A registry that does as it is told."""

@@ -250,15 +250,6 @@ def test_verifying_by_hand(tmp, tiny_bundle, publisher):
     Follower(tmp).follow(read("docs/signing.md"))
 
 
-@pytest.fixture(scope="module")
-def private(session_dir):
-    """A registry with TLS by an authority of its own, and a login, as teams have them."""
-    registry.need("docker-registry", "htpasswd", "openssl")
-    server = registry.DockerRegistry(session_dir + "/registry-of-docs", "me", "secret")
-    yield server
-    server.stop()
-
-
 def logged_in(folder, private):
     """What finds the login, and knows the registry's authority beside those of the machine."""
     login = {"auths": {private.host: {"auth": base64.b64encode(b"me:secret").decode()}}}

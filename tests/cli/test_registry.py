@@ -22,15 +22,6 @@ PRIVILEGE = support.PRIVILEGE
 PLAIN = "--plain-http"
 
 
-@pytest.fixture(scope="module")
-def private(session_dir):
-    """One with TLS by an authority of its own, and a user with a password."""
-    registry.need("docker-registry", "htpasswd", "openssl")
-    server = registry.DockerRegistry(session_dir + "/private-registry", "me", "secret")
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 def bundle(tmp, publisher):
     return registry.pack(tmp, publisher)
