@@ -23,10 +23,12 @@ TEMPLATE_CONFIGURED_DIGEST := "${TEMPLATE_DIGEST}"
 addhandler template_check_settings
 template_check_settings[eventmask] = "bb.event.ConfigParsed"
 python template_check_settings() {
-    from imagetemplate import configuration, settings
+    from imagetemplate import configuration, settings, spelling
     # workers get the configuration that has been checked
     if d.getVar('BB_WORKERCONTEXT'):
         return
+    for warning in spelling.warnings(d):
+        bb.warn(settings.where(d) + warning)
     try:
         settings.check(d)
     except settings.SettingsError as error:

@@ -21,6 +21,9 @@ class Store:
     def getVar(self, name, expand=True):
         return self.values.get(name)
 
+    def keys(self):
+        return list(self.values)
+
     def setVar(self, name, value):
         self.values[name] = value
 

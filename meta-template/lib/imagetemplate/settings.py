@@ -5,7 +5,7 @@
 import os
 import re
 
-from . import anchor_check, bundle
+from . import anchor_check, bundle, spelling
 from .helper import HelperError, find_helper
 
 MODES = ("off", "produce", "consume", "derive")
@@ -53,9 +53,7 @@ def check(d):
     mode = d.getVar("TEMPLATE_MODE")
     check_allowed(d)
     if mode not in MODES:
-        raise SettingsError(
-            f"TEMPLATE_MODE has the unknown value '{mode}', known are: {', '.join(MODES)}"
-        )
+        raise SettingsError(spelling.unknown_value("TEMPLATE_MODE", mode, MODES))
     if mode == "off":
         return
     _check_absolute(d, "TEMPLATE_STORE_DIR")
@@ -157,9 +155,7 @@ def check_image(d, configured):
 def check_qa(d):
     """Raise SettingsError for a configuration or a recipe whose packages are to be tried in an unknown way."""
     if d.getVar("TEMPLATE_QA") not in QA:
-        raise SettingsError(
-            f"TEMPLATE_QA has the unknown value '{d.getVar('TEMPLATE_QA')}', known are: {', '.join(QA)}"
-        )
+        raise SettingsError(spelling.unknown_value("TEMPLATE_QA", d.getVar("TEMPLATE_QA"), QA))
     if d.getVar("TEMPLATE_QA") != "off" and d.getVar("TEMPLATE_QA_ALLOW"):
         _check_file(d, "TEMPLATE_QA_ALLOW")
 
@@ -201,10 +197,7 @@ def _check_produce(d):
     components = (d.getVar("TEMPLATE_COMPONENTS") or "").split()
     unknown = sorted(set(components) - set(COMPONENTS))
     if unknown:
-        raise SettingsError(
-            f"TEMPLATE_COMPONENTS has the unknown value '{unknown[0]}', "
-            f"known are: {', '.join(COMPONENTS)}"
-        )
+        raise SettingsError(spelling.unknown_value("TEMPLATE_COMPONENTS", unknown[0], COMPONENTS))
     if "rootfs" not in components:
         raise SettingsError("TEMPLATE_COMPONENTS lacks 'rootfs', without which nothing can be built")
 
@@ -234,10 +227,8 @@ def _check_consume(d):
         if d.getVar(name) not in BOOLEANS:
             raise SettingsError(f"{name} is neither '0' nor '1': '{d.getVar(name)}'")
     if d.getVar("TEMPLATE_ANCHOR") not in anchor_check.MODES:
-        raise SettingsError(
-            f"TEMPLATE_ANCHOR has the unknown value '{d.getVar('TEMPLATE_ANCHOR')}', "
-            f"known are: {', '.join(anchor_check.MODES)}"
-        )
+        anchor = d.getVar("TEMPLATE_ANCHOR")
+        raise SettingsError(spelling.unknown_value("TEMPLATE_ANCHOR", anchor, anchor_check.MODES))
     check_qa(d)
     digest = d.getVar("TEMPLATE_DIGEST")
     if digest and not DIGEST.fullmatch(digest):
