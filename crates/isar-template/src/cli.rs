@@ -192,17 +192,17 @@ pub struct Trust {
     /// Time for which the validity of keys is checked, like 20261231 or 20261231235959Z [default: now]
     #[arg(long, value_name = "TIME")]
     pub verify_time: Option<String>,
-    /// Ask no registry: what an oci:// reference names by its digest, or --digest does, has to be in the store
+    /// Ask no server: what an oci:// reference names by its digest, or --digest does, has to be in the store
     #[arg(long)]
     pub offline: bool,
     #[command(flatten)]
     pub registry: Registries,
 }
 
-/// How registries are spoken to.
+/// How servers are spoken to.
 #[derive(Debug, Args)]
 pub struct Registries {
-    /// Speak HTTP without TLS with the registry of an oci:// reference: for tests, and for registries on this machine
+    /// Speak HTTP without TLS with the registry of an oci:// reference, and take http:// addresses: for tests, and for servers on this machine
     #[arg(long)]
     pub plain_http: bool,
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) The isar-template authors
-//! # Templates in registries
+//! # Templates that are elsewhere
 //!
 //! Documents come first, and are verified before anything else of a bundle is fetched. A release that is named by its digest
-//! and is in the store already is verified there: no registry is asked.
+//! and is in the store already is verified there: nobody is asked.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,46 +14,43 @@ use template_bundle::bundle::Bundle;
 use template_bundle::manifest::{Component, TemplateManifest, Tree};
 use template_bundle::pack::timestamp_now;
 use template_bundle::{Digest, Error, Kind};
-use template_registry::{Documents, Reference, Registry, Traffic, Wanted};
+use template_registry::{Documents, Place, Remote, Traffic, Wanted};
 use template_store::{Imported, Lacking, Proven, Store};
 
 use crate::cli::{Cli, Trust};
 use crate::progress::Progress;
 
 impl Trust {
-    /// Which place of a registry is meant. The pin names a release whatever the tag means by now.
-    pub fn reference(&self, argument: &str) -> Result<Reference> {
-        let mut reference: Reference = argument.parse()?;
-        match (&reference.digest, self.pin()?) {
-            (Some(named), Some(pin)) if *named != pin => {
-                Err(Error::usage(format!("'{argument}' names another release than --digest {pin}"))
+    /// Which place is meant. The pin names a release whatever is there by now.
+    pub fn place(&self, argument: &str) -> Result<Place> {
+        let mut place: Place = argument.parse()?;
+        if let Some(pin) = self.pin()? {
+            if place.digest().is_some_and(|named| *named != pin) {
+                return Err(Error::usage(format!("'{argument}' names another release than --digest {pin}"))
                     .hint("name it in one of both ways")
-                    .into())
+                    .into());
             }
-            (_, pin) => {
-                reference.digest = reference.digest.or(pin);
-                Ok(reference)
-            }
+            place.pin(pin);
         }
+        Ok(place)
     }
 
-    /// The registry of a reference, if one may be asked.
-    pub fn registry(&self, reference: &Reference) -> Result<Registry> {
+    /// How it is spoken to, if it may be.
+    pub fn remote(&self, place: &Place) -> Result<Remote> {
         if self.offline {
-            let error = match &reference.digest {
-                Some(digest) => Error::new(
-                    Kind::NotFound,
-                    format!("{digest} of {}/{} is not in the store", reference.host, reference.repository),
-                )
-                .hint("--offline forbids to ask the registry: import it once without"),
+            let error = match place.digest() {
+                Some(digest) => {
+                    Error::new(Kind::NotFound, format!("{digest} of {place} is not in the store"))
+                        .hint("--offline forbids to ask for it: import it once without")
+                }
                 None => Error::usage(format!(
-                    "'{reference}' names no digest, and --offline forbids to ask what it means"
+                    "'{place}' names no digest, and --offline forbids to ask what it means"
                 ))
-                .hint("give --digest sha256:DIGEST, or append @sha256:DIGEST"),
+                .hint("give --digest sha256:DIGEST, or append @sha256:DIGEST to what is in a registry"),
             };
             return Err(error.into());
         }
-        Ok(Registry::new(reference, self.registry.plain_http)?)
+        Ok(Remote::new(place, self.registry.plain_http)?)
     }
 }
 
@@ -61,10 +58,10 @@ impl Trust {
 /// the registry since, so that it is asked when those here are not good enough.
 pub fn known<T>(
     trust: &Trust,
-    reference: &Reference,
+    place: &Place,
     find: impl FnOnce(&Digest) -> template_bundle::Result<Option<T>>,
 ) -> Result<Option<T>> {
-    let Some(digest) = &reference.digest else { return Ok(None) };
+    let Some(digest) = place.digest() else { return Ok(None) };
     match find(digest) {
         Err(e) if !trust.offline && e.kind.exit_code() == Kind::Damaged.exit_code() => {
             log::debug!("what the store has of {digest} does not do: {e}");
@@ -82,28 +79,28 @@ pub fn import(
     gc_root: Option<&Path>,
     progress: &Progress,
 ) -> Result<(Store, Imported, Traffic)> {
-    let reference = trust.reference(argument)?;
+    let place = trust.place(argument)?;
     let policy = trust.policy()?;
     let store = Store::create(&cli.global.store())?;
     let again = |digest: &Digest| template_store::import_again(&store, digest, &policy, gc_root, progress);
-    if let Some(imported) = known(trust, &reference, again)? {
+    if let Some(imported) = known(trust, &place, again)? {
         return Ok((store, imported, Traffic::default()));
     }
-    let registry = trust.registry(&reference)?;
+    let mut remote = trust.remote(&place)?;
     let scratch = store.scratch()?;
-    let (mut bundle, documents) = documents(trust, &registry, &reference, scratch.path(), progress)?;
+    let (mut bundle, documents) = documents(trust, &mut remote, &place, scratch.path(), progress)?;
     let gate = template_store::close_gate(&store, progress)?;
     let there = store.blobs_of_trees(&bundle.manifest);
     // tables of contents say what else is needed
     let layers: BTreeSet<Digest> = trees(&bundle.manifest).map(|tree| tree.digest).collect();
     let tables = |blob: &Digest| wanted(!there.contains(blob) && !layers.contains(blob));
-    let mut traffic = template_registry::contents(&registry, &documents, &tables, scratch.path(), progress)?;
+    let mut traffic = template_registry::contents(&remote, &documents, &tables, scratch.path(), progress)?;
     let lacking = template_store::lacking(&store, &bundle, &gate)?;
     let parts = |blob: &Digest| match lacking.iter().find(|lacking| lacking.blob == *blob) {
         Some(Lacking { ranges: Some(ranges), .. }) => Wanted::Parts(ranges.clone()),
         lacking => wanted(lacking.is_some()),
     };
-    let of_layers = template_registry::contents(&registry, &documents, &parts, scratch.path(), progress)?;
+    let of_layers = template_registry::contents(&remote, &documents, &parts, scratch.path(), progress)?;
     traffic.moved += of_layers.moved;
     traffic.present = documents.size().saturating_sub(traffic.moved);
     bundle.leave_out(there);
@@ -119,10 +116,10 @@ fn wanted(whole: bool) -> Wanted {
     if whole { Wanted::Whole } else { Wanted::Nothing }
 }
 
-/// What the store knows of a release without asking a registry.
-pub fn proven(cli: &Cli, reference: &Reference, trust: &Trust) -> Result<Option<Proven>> {
+/// What the store knows of a release without asking anybody.
+pub fn proven(cli: &Cli, place: &Place, trust: &Trust) -> Result<Option<Proven>> {
     let policy = trust.policy()?;
-    known(trust, reference, |digest| match Store::open(&cli.global.store()) {
+    known(trust, place, |digest| match Store::open(&cli.global.store()) {
         Ok(store) => store.prove(digest, &policy),
         Err(e) => {
             log::debug!("{e}");
@@ -134,17 +131,17 @@ pub fn proven(cli: &Cli, reference: &Reference, trust: &Trust) -> Result<Option<
 /// Fetches the documents of a bundle into a directory, and opens it. They are verified when it is said what is trusted.
 pub fn documents(
     trust: &Trust,
-    registry: &Registry,
-    reference: &Reference,
+    remote: &mut Remote,
+    place: &Place,
     layout: &Path,
     progress: &Progress,
 ) -> Result<(Bundle, Documents)> {
     // before anything is fetched: it may be wrong
     let policy = trust.is_given().then(|| trust.policy()).transpose()?;
     progress.step("fetching documents");
-    let documents = template_registry::documents(registry, reference, layout)?;
+    let documents = template_registry::documents(remote, layout, progress)?;
     let bundle = match &policy {
-        Some(policy) => Bundle::open(layout, policy, reference.digest.as_ref())?,
+        Some(policy) => Bundle::open(layout, policy, place.digest())?,
         None => Bundle::open_unverified(layout)?,
     };
     Ok((bundle, documents))
@@ -158,17 +155,17 @@ pub fn component(
     target: &Path,
     progress: &Progress,
 ) -> Result<(Bundle, NewDir)> {
-    let reference = trust.reference(argument)?;
+    let place = trust.place(argument)?;
     trust.policy()?;
-    let registry = trust.registry(&reference)?;
+    let mut remote = trust.remote(&place)?;
     let fetched = NewDir::new(target)?;
-    let (mut bundle, documents) = documents(trust, &registry, &reference, fetched.path(), progress)?;
+    let (mut bundle, documents) = documents(trust, &mut remote, &place, fetched.path(), progress)?;
     let blobs = |component: &Component| component.descriptors().into_iter().map(|blob| blob.digest);
     let wanted: BTreeSet<Digest> = blobs(bundle.manifest.component(name)?).collect();
     let others: BTreeSet<Digest> =
         bundle.manifest.components.iter().flat_map(blobs).filter(|blob| !wanted.contains(blob)).collect();
     let blobs = |blob: &Digest| self::wanted(!others.contains(blob));
-    template_registry::contents(&registry, &documents, &blobs, fetched.path(), progress)?;
+    template_registry::contents(&remote, &documents, &blobs, fetched.path(), progress)?;
     bundle.leave_out(others);
     Ok((bundle, fetched))
 }

@@ -2,8 +2,8 @@
 // Copyright (c) The isar-template authors
 //! # Which template is meant
 //!
-//! `NAME[:VERSION]` and `sha256:…` mean a template of the store; a path or `oci:PATH` a bundle, which is verified and
-//! imported before anything of it is used.
+//! `NAME[:VERSION]` and `sha256:…` mean a template of the store; a path, `oci:PATH`, `oci://…` or `https://…` a bundle, which is
+//! verified and imported before anything of it is used.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use template_bundle::bundle::{Bundle, path_of};
 use template_bundle::pack::timestamp_now;
 use template_bundle::signature::Policy;
 use template_bundle::{Digest, Error, signers};
-use template_registry::{Reference, Traffic};
+use template_registry::{Place, Traffic};
 use template_store::{Imported, Store, Stored};
 
 use crate::cli::{Cli, Trust};
@@ -30,19 +30,15 @@ pub fn is_bundle(argument: &str) -> bool {
 
 /// The path of a bundle; remote places are named as what they are.
 pub fn bundle_path(argument: &str) -> Result<std::path::PathBuf> {
-    if Reference::is_one(argument) {
-        return Err(Error::usage(format!(
-            "'{argument}' is in a registry, and this verb reads bundles on disk"
-        ))
-        .hint("fetch it with pull, or take it into the store with import")
-        .into());
+    if Place::is_one(argument) {
+        return Err(Error::usage(format!("'{argument}' is remote, and this verb reads bundles on disk"))
+            .hint("fetch it with pull, or take it into the store with import")
+            .into());
     }
-    if ["http://", "https://", "ftp://"].iter().any(|scheme| argument.starts_with(scheme)) {
-        return Err(Error::usage(format!(
-            "'{argument}' is remote, and bundles are read from disk or from registries"
-        ))
-        .hint("download it first, for example with curl; registries are oci://HOST/REPOSITORY:VERSION")
-        .into());
+    if let Some((scheme, _)) = argument.split_once("://") {
+        return Err(Error::usage(format!("'{argument}': bundles are not fetched by '{scheme}'"))
+            .hint("remote ones are oci://HOST/REPOSITORY:VERSION or https://HOST/PATH.tar; download others first")
+            .into());
     }
     Ok(path_of(argument))
 }
@@ -63,7 +59,7 @@ impl Trust {
         };
         let time = match &self.verify_time {
             Some(text) => {
-                Some(signers::parse_time(text).map_err(|e| Error::usage(format!("--verify-time: {e}")))?)
+                Some(signers::parse_time(text).map_err(|e| Error::usage(format!("--verify-time: {e}")).hint("write it as allowed_signers does: YYYYMMDD or YYYYMMDDHHMM[SS], with a Z at its end for UTC"))?)
             }
             None => None,
         };
@@ -164,7 +160,7 @@ pub fn import(
     gc_root: Option<&Path>,
     progress: &Progress,
 ) -> Result<(Store, Imported, Traffic)> {
-    let (store, imported, traffic) = match Reference::is_one(argument) {
+    let (store, imported, traffic) = match Place::is_one(argument) {
         true => remote::import(cli, argument, trust, gc_root, progress)?,
         false => {
             let bundle = open_bundle(argument, trust)?;
@@ -212,19 +208,19 @@ pub fn evidence(cli: &Cli, argument: &str, trust: &Trust, progress: &Progress) -
     Ok(store.evidence(&stored)?)
 }
 
-/// Opens the documents of a bundle, on disk or in a registry; the directory is where they are in the latter case. They are
+/// Opens the documents of a bundle, on disk or elsewhere; the directory is where they are in the latter case. They are
 /// verified when it is said what is trusted.
 pub fn open_documents(
     argument: &str,
     trust: &Trust,
     progress: &Progress,
 ) -> Result<(Bundle, Option<tempfile::TempDir>)> {
-    if Reference::is_one(argument) {
-        let reference = trust.reference(argument)?;
-        let registry = trust.registry(&reference)?;
+    if Place::is_one(argument) {
+        let place = trust.place(argument)?;
+        let mut remote = trust.remote(&place)?;
         let dir =
             tempfile::tempdir().map_err(|e| Error::io("creating a directory in", std::env::temp_dir(), e))?;
-        let (bundle, _) = remote::documents(trust, &registry, &reference, dir.path(), progress)?;
+        let (bundle, _) = remote::documents(trust, &mut remote, &place, dir.path(), progress)?;
         return Ok((bundle, Some(dir)));
     }
     let bundle = match trust.is_given() {

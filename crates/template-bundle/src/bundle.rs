@@ -338,7 +338,8 @@ fn inherited(ancestors: &[(Ancestor, Evidence)], manifest: &TemplateManifest) ->
     Ok(out)
 }
 
-fn find_template<'a>(top: &'a Index, path: &Path) -> Result<&'a Descriptor> {
+/// The template that `index.json` names.
+pub fn find_template<'a>(top: &'a Index, path: &Path) -> Result<&'a Descriptor> {
     let templates: Vec<&Descriptor> = top
         .manifests
         .iter()

@@ -5,9 +5,9 @@
 //! A directory, or one uncompressed tar of it. Nothing in a layout is trusted: blobs are opened without following
 //! symlinks, must be regular files of the declared size, and small ones are handed out only when their digest is right.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -16,12 +16,13 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
-use crate::digest::Digest;
+use crate::digest::{Digest, Hasher};
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::json::parse;
 use crate::limits::{MAX_DOCUMENT, MAX_MEMBERS, MAX_UNSIGNED};
 use crate::oci::{Descriptor, Index};
-use crate::tarball::members::{Members, Source};
+use crate::pack::Progress;
+use crate::tarball::members::{Member, Members, Seekable, Source};
 use crate::tree::differs;
 
 /// The file that marks a layout, and its content.
@@ -80,7 +81,8 @@ impl Layout {
         let meta = match fs::metadata(path) {
             Ok(meta) => meta,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return Err(Error::new(Kind::NotFound, format!("'{}' does not exist", path.display())));
+                return Err(Error::new(Kind::NotFound, format!("'{}' does not exist", path.display()))
+                    .hint("check the path; a template of the store is named NAME[:VERSION]"));
             }
             Err(e) => return Err(Error::io("opening bundle", path, e)),
         };
@@ -88,7 +90,8 @@ impl Layout {
             Place::Directory(File::open(path).doing("opening bundle", path)?.into())
         } else if meta.is_file() {
             let file = File::open(path).doing("opening bundle", path)?;
-            let members = list_tar(path, &file)?;
+            let again = file.try_clone().doing("opening bundle", path)?;
+            let members = members(path, again)?;
             Place::Tar(Arc::new(file), members)
         } else {
             return Err(no_layout(path, "it is neither a directory nor a file"));
@@ -108,7 +111,8 @@ impl Layout {
                     "OCI layout version {} is not known, only 1.x is",
                     marker.image_layout_version.escape_debug()
                 ),
-            ));
+            )
+            .hint("a newer program may have made it: use a newer isar-template"));
         }
         Ok(layout)
     }
@@ -238,24 +242,14 @@ pub fn blob_name(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 
-fn list_tar(path: &Path, file: &File) -> Result<HashMap<String, (u64, u64)>> {
-    let wrong = |e: std::io::Error| no_layout(path, &format!("it is not a tar archive: {e}"));
-    let file = BufReader::with_capacity(1 << 13, file.try_clone().map_err(wrong)?);
-    let mut archive = Members::new(Source::Plain(file));
+/// Where the members of a layout's tar are: name to offset and size.
+pub fn members(path: &Path, tar: impl Read + Seek + 'static) -> Result<HashMap<String, (u64, u64)>> {
+    let tar: Box<dyn Seekable> = Box::new(tar);
+    let mut archive = Members::new(Source::Plain(BufReader::with_capacity(1 << 13, tar)));
     let mut members = HashMap::new();
-    while let Some(member) = archive.next().map_err(wrong)? {
-        let name = String::from_utf8_lossy(&member.path).trim_start_matches("./").to_string();
-        match member.header.entry_type() {
-            tar::EntryType::Directory => continue,
-            tar::EntryType::Regular if member.is_whole() => {}
-            tar::EntryType::Regular => {
-                return Err(no_layout(path, &format!("member '{}' has holes", name.escape_debug())));
-            }
-            other => {
-                return Err(no_layout(path, &format!("member '{}' has type {other:?}", name.escape_debug())));
-            }
-        }
-        let at = archive.position().map_err(wrong)?;
+    while let Some(member) = archive.next().map_err(|e| no_tar(path, e))? {
+        let Some(name) = name_of(path, &member)? else { continue };
+        let at = archive.position().map_err(|e| no_tar(path, e))?;
         if members.insert(name.clone(), (at, member.size)).is_some() {
             return Err(no_layout(path, &format!("member '{}' occurs twice", name.escape_debug())));
         }
@@ -264,6 +258,78 @@ fn list_tar(path: &Path, file: &File) -> Result<HashMap<String, (u64, u64)>> {
         }
     }
     Ok(members)
+}
+
+/// Makes a layout, in a directory that has no blobs, of a tar of one that comes as a stream: how many bytes it was. What does
+/// not belong into a layout is left out.
+pub fn unpack(path: &Path, tar: impl Read + 'static, layout: &Path, progress: &dyn Progress) -> Result<u64> {
+    let mut archive = Members::new(Source::Compressed(Box::new(tar)));
+    let (mut bytes, mut seen) = (0, HashSet::new());
+    while let Some(member) = archive.next().map_err(|e| no_tar(path, e))? {
+        let Some(name) = name_of(path, &member)? else { continue };
+        let hex = name.strip_prefix("blobs/sha256/");
+        let blob = hex.and_then(|hex| format!("sha256:{hex}").parse::<Digest>().ok());
+        if blob.is_none() && name != MARKER.0 && name != "index.json" {
+            continue;
+        }
+        if !seen.insert(name.clone()) {
+            return Err(no_layout(path, &format!("member '{}' occurs twice", name.escape_debug())));
+        }
+        let target = layout.join(&name);
+        let file = File::create(&target).doing("creating", &target)?;
+        let mut written = Written { file, path: &target, hasher: Hasher::default(), progress };
+        archive.content(&member, &mut written).map_err(|e| no_tar(path, e))?;
+        let found = written.hasher.finish();
+        match blob {
+            Some(blob) if blob != found => return Err(differs("blob", &blob, &found)),
+            _ => bytes += member.size,
+        }
+    }
+    for name in [MARKER.0, "index.json"] {
+        if !seen.contains(name) {
+            return Err(no_layout(path, &format!("it has no {name}")));
+        }
+    }
+    Ok(bytes)
+}
+
+/// The name of a regular file in the tar of a layout; none for a directory.
+fn name_of(path: &Path, member: &Member) -> Result<Option<String>> {
+    let name = String::from_utf8_lossy(&member.path).trim_start_matches("./").to_string();
+    match member.header.entry_type() {
+        tar::EntryType::Directory => Ok(None),
+        tar::EntryType::Regular if member.is_whole() => Ok(Some(name)),
+        tar::EntryType::Regular => {
+            Err(no_layout(path, &format!("member '{}' has holes", name.escape_debug())))
+        }
+        other => Err(no_layout(path, &format!("member '{}' has type {other:?}", name.escape_debug()))),
+    }
+}
+
+/// Errors of ours have come through the reader of the tar.
+fn no_tar(path: &Path, e: io::Error) -> Error {
+    e.downcast().unwrap_or_else(|e: io::Error| no_layout(path, &format!("it is not a tar archive: {e}")))
+}
+
+/// A file that is being written, its digest and its progress. Its errors are ours.
+struct Written<'a> {
+    file: File,
+    path: &'a Path,
+    hasher: Hasher,
+    progress: &'a dyn Progress,
+}
+
+impl Write for Written<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let n = self.file.write(buf).doing("writing", self.path).map_err(io::Error::other)?;
+        self.hasher.update(&buf[..n]);
+        self.progress.advance(n as u64).map_err(io::Error::other)?;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

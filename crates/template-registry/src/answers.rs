@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) The isar-template authors
-//! # What a registry's answers mean
+//! # What a server's answers mean
 
 use serde::Deserialize;
 use template_bundle::{Error, Kind};
 use ureq::http::Response;
 use ureq::{Body, Error as HttpError};
 
-/// How much of what a registry says about a failure is read, bytes.
+/// How much of what a server says about a failure is read, bytes.
 const MAX_COMPLAINT: u64 = 64 << 10;
 
 /// Whether it may be another time.
@@ -28,45 +28,45 @@ pub fn may_pass_with(status: u16) -> bool {
 }
 
 /// An error of the connection.
-pub fn unreachable(doing: &str, host: &str, error: &HttpError) -> Error {
+pub fn unreachable(doing: &str, what: &str, host: &str, error: &HttpError) -> Error {
     let hint = match error {
         HttpError::HostNotFound => "check its name",
         HttpError::Rustls(_) | HttpError::Tls(_) => {
             "give its certificate's authority to the system, or as /etc/containers/certs.d/HOST/NAME.crt; \
-             --plain-http is for registries without TLS"
+             --plain-http is for servers without TLS"
         }
         HttpError::Io(e)
             if e.to_string().contains("certificate") || e.to_string().contains("InvalidContentType") =>
         {
             "give its certificate's authority to the system, or as /etc/containers/certs.d/HOST/NAME.crt; \
-             --plain-http is for registries without TLS"
+             --plain-http is for servers without TLS"
         }
         _ => {
             "see that it runs and can be reached from here, and which proxy the environment names, then try again"
         }
     };
-    Error::new(Kind::Network, format!("{doing}: registry {host}: {error}")).hint(hint)
+    Error::new(Kind::Network, format!("{doing}: {what} {host}: {error}")).hint(hint)
 }
 
 /// An error for a status that was not expected.
-pub fn refused(doing: &str, response: Response<Body>) -> Error {
+pub fn refused(doing: &str, server: &str, response: Response<Body>) -> Error {
     let status = response.status();
     let what = complaint(response);
     let message = match what.is_empty() {
-        true => format!("{doing}: the registry says {status}"),
-        false => format!("{doing}: the registry says {status}: {what}"),
+        true => format!("{doing}: the {server} says {status}"),
+        false => format!("{doing}: the {server} says {status}: {what}"),
     };
     match status.as_u16() {
         401 | 403 => Error::new(Kind::Privilege, message).hint(
-            "log in with 'podman login', 'skopeo login' or 'docker login', as the same user or with REGISTRY_AUTH_FILE kept by sudo, \
-             and see that the login may do this",
+            "log in with 'podman login', 'skopeo login' or 'docker login', or write auth.json as they do, as the same user or with \
+             REGISTRY_AUTH_FILE kept by sudo, and see that the login may do this",
         ),
-        404 => Error::new(Kind::NotFound, message).hint("check host, repository and tag"),
+        404 => Error::new(Kind::NotFound, message).hint("check the address: host, repository and tag"),
         405 | 415 | 501 => {
             Error::new(Kind::Refused, message).hint("the registry does not take this: use one for OCI 1.1 artifacts")
         }
         413 => Error::new(Kind::Refused, message).hint("the registry or a proxy before it has a limit that is too small"),
-        _ => Error::new(Kind::Network, message).hint("try again; when it stays, ask who runs the registry"),
+        _ => Error::new(Kind::Network, message).hint("try again; when it stays, ask who runs it"),
     }
 }
 

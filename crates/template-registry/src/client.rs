@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) The isar-template authors
-//! # Requests to a registry
+//! # Requests to a server
 //!
-//! Each is tried several times when the network or the registry fails, with the login that the registry asks for.
+//! Each is tried several times when the network or the server fails, with the login that the server asks for.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -20,7 +20,6 @@ use ureq::{Agent, Body, SendBody};
 use crate::answers::{may_pass, may_pass_with, refused, unreachable};
 use crate::challenge::Challenge;
 use crate::login::{self, Login};
-use crate::reference::Reference;
 use crate::tls;
 
 /// How often a request is tried.
@@ -50,26 +49,27 @@ pub(crate) enum Payload<'a> {
     Reader(&'a dyn Fn() -> Result<Box<dyn Read + 'a>>, u64),
 }
 
-/// A repository of a registry.
-pub struct Registry {
+/// A server, and who one is to it.
+pub(crate) struct Client {
     agent: Agent,
     base: String,
     pub(crate) host: String,
-    pub(crate) repository: String,
-    /// Another repository of the registry, whose blobs this one may take over.
-    mounts: Option<String>,
+    /// How it is called when something is wrong.
+    pub(crate) what: &'static str,
     login: Option<Login>,
+    /// What tokens are asked for, of servers that give some.
+    pub(crate) scopes: HashMap<Right, Vec<String>>,
     /// What stands in the Authorization header.
     authorization: Mutex<HashMap<Right, String>>,
 }
 
-impl Registry {
-    /// The one that a reference names. Nothing is sent yet.
-    pub fn new(reference: &Reference, plain_http: bool) -> Result<Self> {
+impl Client {
+    /// For what is below a path of a server, or in a repository. Nothing is sent yet.
+    pub fn new(what: &'static str, host: &str, path: &str, plain_http: bool) -> Result<Self> {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .https_only(!plain_http)
-            .tls_config(tls::config(&reference.host)?)
+            .tls_config(tls::config(host)?)
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(SILENCE))
             .timeout_per_read(Some(SILENCE))
@@ -78,36 +78,20 @@ impl Registry {
         let scheme = if plain_http { "http" } else { "https" };
         Ok(Self {
             agent: config.new_agent(),
-            base: format!("{scheme}://{}", reference.host),
-            host: reference.host.clone(),
-            repository: reference.repository.clone(),
-            mounts: None,
-            login: login::find(&reference.host, &reference.repository)?,
+            base: format!("{scheme}://{host}"),
+            host: host.to_owned(),
+            what,
+            login: login::find(host, path)?,
+            scopes: HashMap::new(),
             authorization: Mutex::default(),
         })
     }
 
-    /// Has it take over blobs of another repository, if that is of the same registry.
-    pub fn mounting(mut self, other: &Registry) -> Self {
-        self.mounts = (other.host == self.host).then(|| other.repository.clone());
-        self
-    }
-
-    /// The repository whose blobs it may take over.
-    pub(crate) fn mounts(&self) -> Option<&str> {
-        self.mounts.as_deref()
-    }
-
-    /// The address of something in the repository.
+    /// The address of a path, which may be one already.
     pub(crate) fn address(&self, path: &str) -> String {
-        format!("{}/v2/{}/{path}", self.base, self.repository)
-    }
-
-    /// What a registry gives as the address of an upload may be relative.
-    pub(crate) fn absolute(&self, location: &str) -> String {
-        match location.starts_with('/') {
-            true => format!("{}{location}", self.base),
-            false => location.to_owned(),
+        match path.starts_with('/') {
+            true => format!("{}{path}", self.base),
+            false => path.to_owned(),
         }
     }
 
@@ -132,7 +116,7 @@ impl Registry {
                     continue;
                 }
                 Ok(response) if may_pass_with(response.status().as_u16()) && attempt < ATTEMPTS => {
-                    log::info!("{doing}: the registry says {}; trying again", response.status());
+                    log::info!("{doing}: the {} says {}; trying again", self.what, response.status());
                     asked_to_wait(&response)
                 }
                 Ok(response) => return Ok(response),
@@ -140,7 +124,7 @@ impl Registry {
                     log::info!("{doing}: {e}; trying again");
                     None
                 }
-                Err(e) => return Err(unreachable(doing, &self.host, &e)),
+                Err(e) => return Err(self.unreachable(doing, &e)),
             };
             pause(attempt, wait);
             attempt += 1;
@@ -165,7 +149,8 @@ impl Registry {
         if let Some(authorization) = authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
-        let wrong = |e| Error::new(Kind::Network, format!("the registry gave an address that is none: {e}"));
+        let wrong =
+            |e| Error::new(Kind::Network, format!("the {} gave an address that is none: {e}", self.what));
         Ok(match payload {
             Payload::None => self.agent.run(request.body(()).map_err(wrong)?),
             Payload::Bytes(bytes) => self.agent.run(request.body(*bytes).map_err(wrong)?),
@@ -201,10 +186,10 @@ impl Registry {
                 // the request will be refused once more, which tells what to do
                 _ => return Ok(()),
             },
-            Some(Challenge::Bearer { realm, service }) => {
+            Some(Challenge::Bearer { realm, service }) if self.scopes.contains_key(&right) => {
                 format!("Bearer {}", self.token(doing, right, &realm, service.as_deref())?)
             }
-            None => return Ok(()),
+            _ => return Ok(()),
         };
         self.authorizations().insert(right, value);
         Ok(())
@@ -224,15 +209,9 @@ impl Registry {
             )
             .hint("it is set up wrong, or somebody else answers for it: the login was not sent"));
         }
-        let mut scopes = vec![match right {
-            Right::Pull => format!("repository:{}:pull", self.repository),
-            Right::Push => format!("repository:{}:pull,push", self.repository),
-        }];
-        if let (Right::Push, Some(other)) = (right, &self.mounts) {
-            scopes.push(format!("repository:{other}:pull"));
-        }
+        let scopes = self.scopes.get(&right).map(Vec::as_slice).unwrap_or_default();
         let scope = scopes.join(" ");
-        let failed = |e: ureq::Error| unreachable(&format!("{doing}: getting a token"), &self.host, &e);
+        let failed = |e: ureq::Error| self.unreachable(&format!("{doing}: getting a token"), &e);
         let response = match &self.login {
             Some(Login::Token(token)) => {
                 let form = [
@@ -257,26 +236,13 @@ impl Registry {
             }
         };
         if !response.status().is_success() {
-            return Err(refused(&format!("{doing}: getting a token"), response));
+            return Err(self.refused(&format!("{doing}: getting a token"), response));
         }
         let bytes = response.into_body().into_with_config().limit(MAX_TOKEN).read_to_vec().map_err(failed)?;
         let answer: Option<Answer> = serde_json::from_slice(&bytes).ok();
         answer.and_then(|answer| answer.token.or(answer.access_token)).ok_or_else(|| {
             Error::new(Kind::Network, format!("{doing}: the token server of {} gave no token", self.host))
         })
-    }
-
-    /// Reads a manifest by tag or digest: its bytes and their digest; none when it is not there.
-    pub(crate) fn manifest(
-        &self,
-        what: &str,
-        name: &str,
-        media_types: &[&str],
-        limit: u64,
-    ) -> Result<Option<(Vec<u8>, Digest)>> {
-        let doing = format!("fetching {what} '{name}' of {}/{}", self.host, self.repository);
-        let address = self.address(&format!("manifests/{name}"));
-        self.document(&doing, &address, &media_types.join(", "), limit)
     }
 
     /// Reads something small: none when it is not there.
@@ -294,7 +260,7 @@ impl Registry {
             match response.status().as_u16() {
                 200 => {}
                 404 => return Ok(None),
-                _ => return Err(refused(doing, response)),
+                _ => return Err(self.refused(doing, response)),
             }
             match response.into_body().into_with_config().limit(limit).read_to_vec() {
                 Ok(bytes) => {
@@ -309,10 +275,50 @@ impl Registry {
                     pause(attempt, None);
                     attempt += 1;
                 }
-                Err(e) => return Err(unreachable(doing, &self.host, &e)),
+                Err(e) => return Err(self.unreachable(doing, &e)),
             }
         }
     }
+
+    /// Something large, or what begins at an offset of it and ends before another: none when it is not there. The server may
+    /// give the whole of it nevertheless.
+    pub(crate) fn part(
+        &self,
+        doing: &str,
+        address: &str,
+        part: Option<(u64, Option<u64>)>,
+    ) -> Result<Option<Response<Body>>> {
+        let range = part.map(|(from, to)| {
+            let last = to.map(|to| (to - 1).to_string()).unwrap_or_default();
+            format!("bytes={from}-{last}")
+        });
+        let headers: Vec<_> = range.iter().map(|range| (header::RANGE, range.as_str())).collect();
+        let response = self.send(doing, Right::Pull, "GET", address, &headers, &Payload::None)?;
+        match response.status().as_u16() {
+            200 => Ok(Some(response)),
+            206 if part.is_some_and(|(from, _)| starts_at(&response, from)) => Ok(Some(response)),
+            404 => Ok(None),
+            206 => Err(Error::new(
+                Kind::Network,
+                format!("{doing}: the {} gives another part than asked for", self.what),
+            )
+            .hint("it, or a proxy before it, is broken: ask who runs it")),
+            _ => Err(self.refused(doing, response)),
+        }
+    }
+
+    pub(crate) fn unreachable(&self, doing: &str, error: &ureq::Error) -> Error {
+        unreachable(doing, self.what, &self.host, error)
+    }
+
+    pub(crate) fn refused(&self, doing: &str, response: Response<Body>) -> Error {
+        refused(doing, self.what, response)
+    }
+}
+
+fn starts_at(response: &Response<Body>, offset: u64) -> bool {
+    let range = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    range.is_some_and(|range| range.trim().starts_with(&format!("bytes {offset}-")))
 }
 
 fn basic(user: &str, password: &str) -> String {

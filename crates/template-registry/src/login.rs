@@ -61,7 +61,8 @@ pub fn find(host: &str, repository: &str) -> Result<Option<Login>> {
     let given = env::var_os("REGISTRY_AUTH_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
     let paths = match given {
         Some(path) if !path.exists() => {
-            return Err(Error::usage(format!("REGISTRY_AUTH_FILE: '{}' does not exist", path.display())));
+            return Err(Error::usage(format!("REGISTRY_AUTH_FILE: '{}' does not exist", path.display()))
+                .hint("log in with 'podman login', which writes it, or unset the variable"));
         }
         Some(path) => vec![path],
         None => usual_places(),
@@ -97,7 +98,8 @@ fn usual_places() -> Vec<PathBuf> {
 fn find_in(path: &Path, host: &str, repository: &str) -> Result<Option<Login>> {
     let size = std::fs::metadata(path).doing("reading logins", path)?.len();
     if size > MAX_FILE {
-        return Err(Error::usage(format!("'{}' is larger than {MAX_FILE} bytes", path.display())));
+        return Err(Error::usage(format!("'{}' is larger than {MAX_FILE} bytes", path.display()))
+            .hint("it is another file than one of logins: name the right one in REGISTRY_AUTH_FILE"));
     }
     let bytes = std::fs::read(path).doing("reading logins", path)?;
     // what serde says could show a secret
@@ -164,7 +166,8 @@ fn ask_helper(helper: &str, host: &str) -> Result<Option<Login>> {
     }
     let program = format!("docker-credential-{helper}");
     if helper.contains('/') {
-        return Err(Error::usage(format!("credential helper '{}' is a path", helper.escape_debug())));
+        return Err(Error::usage(format!("credential helper '{}' is a path", helper.escape_debug()))
+            .hint("write what follows docker-credential- in the name of the program"));
     }
     let failed = |why: &dyn fmt::Display| {
         Error::new(Kind::ToolMissing, format!("asking {program} for the login of {host}: {why}"))

@@ -19,7 +19,8 @@ use template_bundle::oci::Descriptor;
 use template_bundle::pack::Progress;
 use template_bundle::{Error, Kind, Result};
 
-use crate::client::{ATTEMPTS, Registry, pause};
+use crate::client::{ATTEMPTS, pause};
+use crate::remote::Remote;
 use crate::transfer::{BUFFER, at_once};
 
 /// The most that is asked for at once, so that several connections have something to do.
@@ -32,12 +33,12 @@ struct Target<'a> {
     path: &'a Path,
     progress: &'a dyn Progress,
     moved: AtomicU64,
-    /// The registry gives no parts.
+    /// The server gives no parts.
     whole: AtomicBool,
 }
 
-impl Registry {
-    /// Fetches parts of a blob into a layout: how many bytes they are. Nothing, when the registry has no parts to give.
+impl Remote {
+    /// Fetches parts of a blob into a layout: how many bytes they are. Nothing, when the server has no parts to give.
     pub(crate) fn fetch_parts(
         &self,
         blob: &Descriptor,
@@ -56,7 +57,7 @@ impl Registry {
             false => self.fetch_part(&target, piece),
         })?;
         if target.whole.into_inner() {
-            log::info!("{} gives no parts of blobs: all of {} is fetched", self.host, blob.digest);
+            log::info!("{} gives no parts of blobs: all of {} is fetched", self.client().host, blob.digest);
             fs::remove_file(&path).doing("removing", &path)?;
             return Ok(None);
         }
@@ -64,8 +65,7 @@ impl Registry {
     }
 
     fn fetch_part(&self, target: &Target, part: &Range<u64>) -> Result<()> {
-        let doing =
-            format!("fetching a part of blob {} of {}/{}", target.blob.digest, self.host, self.repository);
+        let doing = format!("fetching a part of blob {} of {}", target.blob.digest, self.name());
         let (mut at, mut attempt) = (part.start, 1);
         while at < part.end {
             let before = at;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) The isar-template authors
-//! # From a registry to a layout
+//! # From elsewhere to a layout
 //!
 //! First come the documents: the image index, its signatures and what else refers to it, and the manifests that it
 //! names. They say how much the contents are, and whether somebody trusted has signed them; contents come after that.
@@ -10,10 +10,10 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
-use template_bundle::bundle::{image_of, tagged};
+use template_bundle::bundle::{find_template, image_of, tagged};
 use template_bundle::error::IoContext;
 use template_bundle::json::parse;
-use template_bundle::layout::{MARKER, blob_name};
+use template_bundle::layout::{Layout, MARKER, blob_name};
 use template_bundle::limits::{
     MAX_ANCESTOR_DOCUMENTS, MAX_ANCESTORS, MAX_DOCUMENT, MAX_SIGNATURE, MAX_SIGNATURES, MAX_UNSIGNED,
 };
@@ -23,9 +23,11 @@ use template_bundle::oci::{Descriptor, INDEX, Index, MANIFEST, Manifest, VERSION
 use template_bundle::pack::Progress;
 use template_bundle::{Digest, Error, Kind, Result};
 
-use crate::client::Registry;
 use crate::reference::Reference;
+use crate::registry::Registry;
+use crate::remote::{Document, Remote};
 use crate::transfer::{Traffic, each};
+use crate::web::{Found, Web};
 
 /// What is to be fetched of a blob.
 #[derive(Debug, Clone)]
@@ -43,10 +45,10 @@ pub enum Wanted {
 pub struct Documents {
     /// Of the image index.
     pub digest: Digest,
-    /// What the image index says. Nobody has verified it yet.
-    pub version: String,
     /// What else belongs to the bundle.
     contents: Vec<Descriptor>,
+    /// Bytes of what else has come with the documents.
+    fetched: u64,
 }
 
 impl Documents {
@@ -57,74 +59,126 @@ impl Documents {
 }
 
 /// Fetches the documents of a bundle, and makes a layout of them in an empty directory.
-pub fn documents(registry: &Registry, reference: &Reference, layout: &Path) -> Result<Documents> {
-    let name = match (&reference.digest, &reference.tag) {
-        (Some(digest), _) => digest.to_string(),
-        (None, Some(tag)) => tag.clone(),
-        (None, None) => {
-            return Err(Error::usage(format!("'{reference}' names no version"))
-                .hint("append :VERSION, or @sha256:DIGEST of the image index"));
-        }
-    };
+pub fn documents(remote: &mut Remote, layout: &Path, progress: &dyn Progress) -> Result<Documents> {
     let blobs = layout.join("blobs/sha256");
     fs::create_dir_all(&blobs).doing("creating", &blobs)?;
-    let place = Place { registry, layout };
-
-    let found = registry.manifest("template", &name, &[INDEX, MANIFEST], MAX_UNSIGNED)?;
-    let (index_bytes, digest) = found.ok_or_else(|| {
-        Error::new(Kind::NotFound, format!("{}/{} has no '{name}'", registry.host, registry.repository))
-            .hint("check repository and version; 'skopeo list-tags' shows what there is")
-    })?;
-    if let Some(expected) = &reference.digest
-        && *expected != digest
-    {
-        return Err(differs("template", expected, &digest));
-    }
-    let index = parse::<Index>("the image index", &index_bytes);
-    let Some(index) = index.ok().filter(|index| index.artifact_type.as_deref() == Some(ARTIFACT_TYPE)) else {
-        return Err(Error::damaged(format!("'{reference}' is no template"))
-            .hint("it is something that isar-template has not made, such as an image; templates have the tag of their version"));
+    let start = match remote {
+        Remote::Registry(registry, reference) => Start::of_reference(registry, reference)?,
+        Remote::Web(web) => match web.look(layout, progress)? {
+            Found::Index(bytes) => Start::of_web(web, &bytes)?,
+            Found::All(fetched) => {
+                let top = Layout::open(layout)?.index()?;
+                let digest = find_template(&top, Path::new(&web.name()))?.digest;
+                return Ok(Documents { digest, contents: vec![], fetched });
+            }
+        },
     };
-    let version = index.annotations.get(VERSION).cloned().unwrap_or_default();
-    if let (None, Some(tag)) = (&reference.digest, &reference.tag)
-        && *tag != version
-    {
-        return Err(Error::new(
-            Kind::TagDiffers,
-            format!("tag '{tag}' of {}/{} is version '{}'", registry.host, registry.repository, version.escape_debug()),
-        )
-        .hint("the tag of a template is its version: somebody has tagged it anew; to want it all the same, name its digest"));
-    }
-    let mut image = image_of(&index)?.clone();
-    place.write(&digest, &index_bytes)?;
-
+    let Start { mut top, index_bytes, digest, referring } = start;
+    let remote = &*remote;
+    let target = Target { remote, layout };
+    let index = parse::<Index>("the image index", &index_bytes)?;
+    target.write(&digest, &index_bytes)?;
     let mut contents = Vec::new();
     let mut seen = BTreeSet::new();
     for descriptor in &index.manifests {
-        let manifest = place.manifest("manifest", descriptor, MAX_DOCUMENT)?;
-        place.blob(&manifest.config, MAX_DOCUMENT)?;
+        let manifest = target.manifest("manifest", descriptor, MAX_DOCUMENT)?;
+        target.blob(&manifest.config, MAX_DOCUMENT)?;
         contents.extend(manifest.layers.into_iter().filter(|layer| seen.insert(layer.digest)));
     }
-    let mut top = Index::new();
-    let mut template = Descriptor::new(INDEX, digest, index_bytes.len() as u64);
-    template.artifact_type = index.artifact_type.clone();
-    top.manifests.push(tagged(template, &version));
-    image.annotations.clear();
-    top.manifests.push(tagged(image, &format!("{version}{ROOTFS_TAG_SUFFIX}")));
-    top.manifests.extend(place.referrers(&digest)?);
+    let referring = match (referring, remote) {
+        (None, Remote::Registry(registry, _)) => registry.referrers(&digest)?,
+        (referring, _) => referring.unwrap_or_default(),
+    };
+    top.manifests.extend(target.referrers(&referring)?);
     write(&layout.join(MARKER.0), MARKER.1.as_bytes())?;
     write(&layout.join("index.json"), &to_bytes(&top)?)?;
-    Ok(Documents { digest, version, contents })
+    Ok(Documents { digest, contents, fetched: 0 })
+}
+
+/// What a bundle is found by. Nobody has verified any of it.
+struct Start {
+    /// The index.json of a layout, but for what refers to the template.
+    top: Index,
+    index_bytes: Vec<u8>,
+    /// Of the image index.
+    digest: Digest,
+    /// What is said to refer to it, where that has to be asked for no more.
+    referring: Option<Vec<Descriptor>>,
+}
+
+impl Start {
+    fn of_reference(registry: &Registry, reference: &Reference) -> Result<Self> {
+        let name = match (&reference.digest, &reference.tag) {
+            (Some(digest), _) => digest.to_string(),
+            (None, Some(tag)) => tag.clone(),
+            (None, None) => {
+                return Err(Error::usage(format!("'{reference}' names no version"))
+                    .hint("append :VERSION, or @sha256:DIGEST of the image index"));
+            }
+        };
+        let found = registry.manifest("template", &name, &[INDEX, MANIFEST], MAX_UNSIGNED)?;
+        let (index_bytes, digest) = found.ok_or_else(|| {
+            Error::new(Kind::NotFound, format!("{} has no '{name}'", registry.name()))
+                .hint("check repository and version; 'skopeo list-tags' shows what there is")
+        })?;
+        if let Some(expected) = &reference.digest
+            && *expected != digest
+        {
+            return Err(differs("template", expected, &digest));
+        }
+        let index = parse::<Index>("the image index", &index_bytes);
+        let Some(index) = index.ok().filter(|index| index.artifact_type.as_deref() == Some(ARTIFACT_TYPE))
+        else {
+            return Err(Error::damaged(format!("'{reference}' is no template"))
+                .hint("it is something that isar-template has not made, such as an image; templates have the tag of their version"));
+        };
+        let version = index.annotations.get(VERSION).cloned().unwrap_or_default();
+        if let (None, Some(tag)) = (&reference.digest, &reference.tag)
+            && *tag != version
+        {
+            return Err(Error::new(
+                Kind::TagDiffers,
+                format!("tag '{tag}' of {} is version '{}'", registry.name(), version.escape_debug()),
+            )
+            .hint("the tag of a template is its version: somebody has tagged it anew; to want it all the same, name its digest"));
+        }
+        let mut image = image_of(&index)?.clone();
+        image.annotations.clear();
+        let mut template = Descriptor::new(INDEX, digest, index_bytes.len() as u64);
+        template.artifact_type = index.artifact_type.clone();
+        let mut top = Index::new();
+        top.manifests.push(tagged(template, &version));
+        top.manifests.push(tagged(image, &format!("{version}{ROOTFS_TAG_SUFFIX}")));
+        Ok(Start { top, index_bytes, digest, referring: None })
+    }
+
+    fn of_web(web: &Web, index_json: &[u8]) -> Result<Self> {
+        let mut top: Index = parse("index.json", index_json)?;
+        let template = find_template(&top, Path::new(&web.name()))?.clone();
+        check_size("image index", &template, MAX_DOCUMENT)?;
+        let found = web.document("image index", &template.digest, template.size)?;
+        let index_bytes = expected("image index", &template, found)?;
+        let (referring, others) = top.manifests.into_iter().partition(is_referring);
+        top.manifests = others;
+        Ok(Start { top, index_bytes, digest: template.digest, referring: Some(referring) })
+    }
+}
+
+fn is_referring(descriptor: &Descriptor) -> bool {
+    matches!(descriptor.artifact_type.as_deref(), Some(SIGNATURE_TYPE | ANCESTOR_TYPE))
 }
 
 /// Fetches what the documents have named and is wanted. Of a blob, parts may do.
 pub fn contents(
-    registry: &Registry,
+    remote: &Remote,
     documents: &Documents,
     wanted: &dyn Fn(&Digest) -> Wanted,
     layout: &Path,
     progress: &dyn Progress,
 ) -> Result<Traffic> {
+    if documents.fetched > 0 {
+        return Ok(Traffic { moved: documents.fetched, present: 0 });
+    }
     let (mut whole, mut parts) = (Vec::new(), Vec::new());
     for blob in &documents.contents {
         match wanted(&blob.digest) {
@@ -138,12 +192,12 @@ pub fn contents(
     progress.begin("fetching", size_of(&whole).saturating_add(of_parts));
     let mut moved = 0;
     for (blob, ranges) in parts {
-        match registry.fetch_parts(blob, &ranges, layout, progress)? {
+        match remote.fetch_parts(blob, &ranges, layout, progress)? {
             Some(bytes) => moved += bytes,
             None => whole.push(blob.clone()),
         }
     }
-    each(&whole, &|blob| registry.fetch(blob, layout, progress))?;
+    each(&whole, &|blob| remote.fetch(blob, layout, progress))?;
     moved += size_of(&whole);
     Ok(Traffic { moved, present: documents.size().saturating_sub(moved) })
 }
@@ -152,43 +206,38 @@ fn size_of(blobs: &[Descriptor]) -> u64 {
     blobs.iter().map(|blob| blob.size).fold(0, u64::saturating_add)
 }
 
-/// A repository, and the layout that it goes to.
-struct Place<'a> {
-    registry: &'a Registry,
+/// Where documents go to.
+struct Target<'a> {
+    remote: &'a Remote,
     layout: &'a Path,
 }
 
-impl Place<'_> {
+impl Target<'_> {
     fn write(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
         write(&self.layout.join(blob_name(digest)), bytes)
     }
 
     /// A manifest that another document names.
     fn manifest(&self, what: &str, descriptor: &Descriptor, limit: u64) -> Result<Manifest> {
-        check_size(what, descriptor, limit)?;
-        let name = descriptor.digest.to_string();
-        let found = self.registry.manifest(what, &name, &[MANIFEST], descriptor.size)?;
-        let bytes = expected(what, descriptor, found)?;
-        let manifest = parse(what, &bytes)?;
-        self.write(&descriptor.digest, &bytes)?;
-        Ok(manifest)
+        parse(what, &self.fetch(what, descriptor, Document::Manifest, limit)?)
     }
 
     /// A small blob.
     fn blob(&self, descriptor: &Descriptor, limit: u64) -> Result<()> {
-        check_size("document", descriptor, limit)?;
-        let doing = format!("fetching document {}", descriptor.digest);
-        let address = self.registry.address(&format!("blobs/{}", descriptor.digest));
-        let found = self.registry.document(&doing, &address, "*/*", descriptor.size)?;
-        self.write(&descriptor.digest, &expected("document", descriptor, found)?)
+        self.fetch("document", descriptor, Document::Blob, limit).map(drop)
     }
 
-    /// Signatures and ancestors: what the registry says refers to the image index, and what the tag for registries without
-    /// such an answer lists. Whoever may push to the repository can add to them, so only so much is looked at.
-    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+    fn fetch(&self, what: &str, descriptor: &Descriptor, kind: Document, limit: u64) -> Result<Vec<u8>> {
+        check_size(what, descriptor, limit)?;
+        let bytes = expected(what, descriptor, self.remote.document(what, descriptor, kind)?)?;
+        self.write(&descriptor.digest, &bytes)?;
+        Ok(bytes)
+    }
+
+    /// Signatures and ancestors. Whoever may push to the repository can add to them, so only so much is looked at.
+    fn referrers(&self, found: &[Descriptor]) -> Result<Vec<Descriptor>> {
         let mut out: Vec<Descriptor> = Vec::new();
         let mut budget = MAX_ANCESTOR_DOCUMENTS;
-        let found = self.registry.referrers(subject)?;
         for (kind, most, largest) in
             [(SIGNATURE_TYPE, MAX_SIGNATURES, MAX_SIGNATURE), (ANCESTOR_TYPE, MAX_ANCESTORS, MAX_DOCUMENT)]
         {
@@ -224,10 +273,11 @@ impl Place<'_> {
 }
 
 impl Registry {
-    /// Descriptors of what refers to an image index. Nobody has verified any of it.
+    /// Descriptors of what refers to an image index: what the registry says, and what the tag for registries without such an
+    /// answer lists.
     pub(crate) fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         let doing = format!("asking for signatures of {subject}");
-        let answered = match self.document(
+        let answered = match self.client.document(
             &doing,
             &self.address(&format!("referrers/{subject}")),
             INDEX,
@@ -269,16 +319,17 @@ fn expected(what: &str, descriptor: &Descriptor, found: Option<(Vec<u8>, Digest)
     match found {
         Some((bytes, digest)) if digest == descriptor.digest => Ok(bytes),
         Some((_, digest)) => Err(differs(what, &descriptor.digest, &digest)),
-        None => {
-            Err(Error::new(Kind::BlobMissing, format!("the registry lacks {what} {}", descriptor.digest))
-                .hint("push the bundle again"))
-        }
+        None => Err(Error::new(
+            Kind::BlobMissing,
+            format!("{what} {} is not where the bundle is", descriptor.digest),
+        )
+        .hint("it is there in part: its publisher has to put all of it there again")),
     }
 }
 
 pub(crate) fn differs(what: &str, expected: &Digest, found: &Digest) -> Error {
-    Error::new(Kind::DigestDiffers, format!("the registry gives {found} as {what} {expected}"))
-        .hint("the registry, or a proxy before it, gives something else than was pushed")
+    Error::new(Kind::DigestDiffers, format!("{found} came as {what} {expected}"))
+        .hint("the server, or a proxy before it, gives something else than was published")
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {

@@ -19,10 +19,10 @@ use template_bundle::pack::Progress;
 use template_bundle::{Digest, Error, Kind, Result};
 use ureq::http::header;
 
-use crate::answers::refused;
-use crate::client::{Payload, Registry, Right};
+use crate::client::{Payload, Right};
 use crate::pull::tag_of;
 use crate::reference::Reference;
+use crate::registry::Registry;
 use crate::transfer::{Source, Traffic, each};
 
 /// What was pushed.
@@ -128,7 +128,7 @@ fn refuse_other(registry: &Registry, tag: &str, digest: &Digest) -> Result<()> {
     match registry.manifest("tag", tag, &[INDEX, MANIFEST], MAX_UNSIGNED)? {
         Some((_, found)) if found != *digest => Err(Error::new(
             Kind::Refused,
-            format!("tag '{tag}' of {}/{} means {found} already", registry.host, registry.repository),
+            format!("tag '{tag}' of {} means {found} already", registry.name()),
         )
         .hint("give the template another version, or --force to replace what the tag means")),
         _ => Ok(()),
@@ -163,13 +163,14 @@ fn list_referring(registry: &Registry, subject: &Digest, referring: &[Descriptor
 
 impl Registry {
     fn put_manifest(&self, name: &str, media_type: &str, bytes: &[u8]) -> Result<()> {
-        let doing = format!("pushing manifest '{name}' to {}/{}", self.host, self.repository);
+        let doing = format!("pushing manifest '{name}' to {}", self.name());
         let address = self.address(&format!("manifests/{name}"));
         let headers = [(header::CONTENT_TYPE, media_type)];
-        let response = self.send(&doing, Right::Push, "PUT", &address, &headers, &Payload::Bytes(bytes))?;
+        let response =
+            self.client.send(&doing, Right::Push, "PUT", &address, &headers, &Payload::Bytes(bytes))?;
         match response.status().as_u16() {
             200..=202 => Ok(()),
-            _ => Err(refused(&doing, response)),
+            _ => Err(self.client.refused(&doing, response)),
         }
     }
 }

@@ -87,7 +87,7 @@ impl fmt::Display for Reference {
     }
 }
 
-fn is_host(host: &str) -> bool {
+pub(crate) fn is_host(host: &str) -> bool {
     let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, rest)) => {
             if address.parse::<std::net::Ipv6Addr>().is_err() {

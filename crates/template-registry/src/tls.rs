@@ -37,8 +37,10 @@ fn certificates_in(folder: &std::path::Path) -> Result<Vec<Certificate<'static>>
     for path in paths.iter().filter(|path| path.extension().is_some_and(|e| e == "crt")) {
         let bytes = std::fs::read(path).doing("reading certificates", path)?;
         for item in parse_pem(&bytes) {
-            let wrong =
-                |e| Error::usage(format!("'{}' is no certificate in the PEM format: {e}", path.display()));
+            let wrong = |e| {
+                Error::usage(format!("'{}' is no certificate in the PEM format: {e}", path.display()))
+                    .hint("remove it, or convert it with 'openssl x509 -inform der'")
+            };
             if let PemItem::Certificate(certificate) = item.map_err(wrong)? {
                 out.push(certificate);
             }

@@ -2,29 +2,23 @@
 // Copyright (c) The isar-template authors
 //! # Blobs on their way
 //!
-//! Several at a time. A download goes on where it broke off, when the registry gives parts; what has arrived counts only when
-//! size and digest are those that were declared.
+//! Several at a time.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::io::Read;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use template_bundle::digest::Hasher;
-use template_bundle::error::IoContext;
-use template_bundle::layout::{Layout, blob_name};
+use template_bundle::layout::Layout;
 use template_bundle::oci::Descriptor;
 use template_bundle::pack::Progress;
 use template_bundle::{Error, Kind, Result};
-use ureq::Body;
-use ureq::http::{Response, header};
+use ureq::http::header;
 
-use crate::answers::{may_pass, refused, unreachable};
-use crate::client::{ATTEMPTS, Payload, Registry, Right, pause};
-use crate::pull::differs;
+use crate::answers::may_pass;
+use crate::client::{ATTEMPTS, Payload, Right, pause};
+use crate::registry::Registry;
 
 /// How many blobs are on their way at a time.
 const AT_ONCE: usize = 4;
@@ -75,106 +69,15 @@ pub(crate) fn at_once<T: Send + Sync>(
 }
 
 impl Registry {
-    /// Fetches a blob into a layout.
-    pub(crate) fn fetch(&self, blob: &Descriptor, layout: &Path, progress: &dyn Progress) -> Result<()> {
-        let path = layout.join(blob_name(&blob.digest));
-        let doing = format!("fetching blob {} of {}/{}", blob.digest, self.host, self.repository);
-        let mut file = File::create_new(&path).doing("creating", &path)?;
-        let mut hasher = Hasher::default();
-        let (mut done, mut attempt) = (0u64, 1);
-        while done < blob.size || blob.size == 0 {
-            let before = done;
-            let response = self.blob_from(&doing, blob, done)?;
-            if response.status() != 206 && done > 0 {
-                // the whole of it again
-                (done, hasher) = (0, Hasher::default());
-                file.seek(SeekFrom::Start(0)).and_then(|_| file.set_len(0)).doing("writing", &path)?;
-            }
-            let mut reader = response.into_body().into_with_config().limit(u64::MAX).reader();
-            let mut buffer = vec![0; BUFFER];
-            let failure = loop {
-                match reader.read(&mut buffer) {
-                    Ok(0) => break None,
-                    Ok(n) => {
-                        done += n as u64;
-                        if done > blob.size {
-                            return Err(Error::damaged(format!("{doing}: it is larger than declared")));
-                        }
-                        hasher.update(&buffer[..n]);
-                        file.write_all(&buffer[..n]).doing("writing", &path)?;
-                        progress.advance(n as u64)?;
-                    }
-                    Err(e) => break Some(e.to_string()),
-                }
-            };
-            if done == blob.size {
-                break;
-            }
-            if done > before {
-                attempt = 1;
-            }
-            let why = failure.unwrap_or_else(|| "it ended early".to_owned());
-            if attempt == ATTEMPTS {
-                return Err(Error::new(
-                    Kind::Network,
-                    format!("{doing}: {why} after {done} of {} bytes", blob.size),
-                )
-                .hint("try again"));
-            }
-            log::info!("{doing}: {why} after {done} of {} bytes; going on", blob.size);
-            pause(attempt, None);
-            attempt += 1;
-        }
-        let found = hasher.finish();
-        if found != blob.digest {
-            return Err(differs("blob", &blob.digest, &found));
-        }
-        Ok(())
-    }
-
-    fn blob_from(&self, doing: &str, blob: &Descriptor, offset: u64) -> Result<Response<Body>> {
-        match offset {
-            0 => self.blob(doing, blob, None),
-            _ => self.blob(doing, blob, Some((offset, None))),
-        }
-    }
-
-    /// A blob, or what begins at an offset and ends before another. The registry may give the whole of it nevertheless.
-    pub(crate) fn blob(
-        &self,
-        doing: &str,
-        blob: &Descriptor,
-        part: Option<(u64, Option<u64>)>,
-    ) -> Result<Response<Body>> {
-        let address = self.address(&format!("blobs/{}", blob.digest));
-        let range = part.map(|(from, to)| {
-            let last = to.map(|to| (to - 1).to_string()).unwrap_or_default();
-            format!("bytes={from}-{last}")
-        });
-        let headers: Vec<_> = range.iter().map(|range| (header::RANGE, range.as_str())).collect();
-        let response = self.send(doing, Right::Pull, "GET", &address, &headers, &Payload::None)?;
-        match response.status().as_u16() {
-            200 => Ok(response),
-            206 if part.is_some_and(|(from, _)| starts_at(&response, from)) => Ok(response),
-            404 => Err(Error::new(Kind::BlobMissing, format!("{doing}: the registry does not have it"))
-                .hint("push the bundle again: the registry has lost it, or another repository has it")),
-            206 => Err(Error::new(
-                Kind::Network,
-                format!("{doing}: the registry gives another part than asked for"),
-            )),
-            _ => Err(refused(doing, response)),
-        }
-    }
-
     /// Whether the repository has a blob.
     pub(crate) fn has(&self, blob: &Descriptor) -> Result<bool> {
         let doing = format!("looking for blob {}", blob.digest);
         let address = self.address(&format!("blobs/{}", blob.digest));
-        let response = self.send(&doing, Right::Push, "HEAD", &address, &[], &Payload::None)?;
+        let response = self.client.send(&doing, Right::Push, "HEAD", &address, &[], &Payload::None)?;
         match response.status().as_u16() {
             200 => Ok(true),
             404 => Ok(false),
-            _ => Err(refused(&doing, response)),
+            _ => Err(self.client.refused(&doing, response)),
         }
     }
 
@@ -189,7 +92,7 @@ impl Registry {
             progress.advance(blob.size)?;
             return Ok(false);
         }
-        let doing = format!("pushing blob {} to {}/{}", blob.digest, self.host, self.repository);
+        let doing = format!("pushing blob {} to {}", blob.digest, self.name());
         let mut attempt = 1;
         loop {
             let Some(address) = self.begin_upload(&doing, blob)? else {
@@ -207,16 +110,16 @@ impl Registry {
             };
             let headers = [(header::CONTENT_TYPE, "application/octet-stream")];
             let payload = Payload::Reader(&open, blob.size);
-            let response = self.send_to(&address, &headers, &payload)?;
+            let response = self.client.send_to(&address, &headers, &payload)?;
             let why = match response {
                 Ok(response) if response.status() == 201 => return Ok(true),
                 // the upload is gone
                 Ok(response) if response.status() != 404 && !response.status().is_server_error() => {
-                    return Err(refused(&doing, response));
+                    return Err(self.client.refused(&doing, response));
                 }
                 Ok(response) => response.status().to_string(),
                 Err(e) if may_pass(&e) => e.to_string(),
-                Err(e) => return Err(unreachable(&doing, &self.host, &e)),
+                Err(e) => return Err(self.client.unreachable(&doing, &e)),
             };
             if attempt == ATTEMPTS {
                 return Err(Error::new(Kind::Network, format!("{doing}: {why}")).hint("try again"));
@@ -233,18 +136,18 @@ impl Registry {
         if let Some(other) = self.mounts() {
             address = format!("{address}?mount={}&from={other}", blob.digest);
         }
-        let response = self.send(doing, Right::Push, "POST", &address, &[], &Payload::Bytes(b""))?;
+        let response = self.client.send(doing, Right::Push, "POST", &address, &[], &Payload::Bytes(b""))?;
         match response.status().as_u16() {
             201 if self.mounts().is_some() => return Ok(None),
             // it does not do that, or may not
             202 => {}
-            _ => return Err(refused(doing, response)),
+            _ => return Err(self.client.refused(doing, response)),
         }
         let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
         let location = location.ok_or_else(|| {
             Error::new(Kind::Network, format!("{doing}: the registry does not say where to send it"))
         })?;
-        Ok(Some(self.absolute(location)))
+        Ok(Some(self.client.address(location)))
     }
 }
 
@@ -266,11 +169,6 @@ impl Source<'_> {
             _ => Ok(Box::new(self.layout.blob(&blob.digest, blob.size)?)),
         }
     }
-}
-
-fn starts_at(response: &Response<Body>, offset: u64) -> bool {
-    let range = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
-    range.is_some_and(|range| range.trim().starts_with(&format!("bytes {offset}-")))
 }
 
 /// Tells how far it was read.

@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::json;
 use template_bundle::manifest::{ROOTFS, TemplateManifest};
 use template_bundle::{Digest, Error};
-use template_registry::Reference;
+use template_registry::Place;
 
 use crate::cli::{Cli, Trust};
 use crate::progress::Progress;
@@ -27,7 +27,7 @@ use crate::{output, remote, source};
 /// was is found at the next such checkout, and made again.
 ///
 /// With --no-store the component comes straight from a verified bundle, of which nothing else is read, and no store is
-/// needed. From a registry, nothing else is fetched. Without root it may then hold plain files and directories only, which belong to the caller.
+/// needed. From elsewhere, nothing else is fetched. Without root it may then hold plain files and directories only, which belong to the caller.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -88,7 +88,7 @@ fn from_bundle(cli: &Cli, opts: &CheckoutOpts) -> Result<u8> {
     }
     let progress = Progress::new(&cli.global, "checkout");
     template_store::check_target(&opts.target)?;
-    let (bundle, _fetched) = match Reference::is_one(&opts.template) {
+    let (bundle, _fetched) = match Place::is_one(&opts.template) {
         true => {
             let (bundle, fetched) =
                 remote::component(&opts.template, &opts.trust, &opts.component, &opts.target, &progress)?;

@@ -23,14 +23,15 @@ use crate::{output, source};
 #[command(after_help = "\
 Examples:
   sudo isar-template import --allowed-signers keys --identity platform@example.com platform-1.0.tar
-  sudo isar-template import --allowed-signers keys --identity platform@example.com oci://registry.example.com/team/platform:1.0")]
+  sudo isar-template import --allowed-signers keys --identity platform@example.com oci://registry.example.com/team/platform:1.0
+  sudo isar-template import --allowed-signers keys --identity platform@example.com https://example.com/releases/platform-1.0.tar")]
 pub struct ImportOpts {
     #[command(flatten)]
     trust: Trust,
     /// Keep the template as long as this file exists, whatever gc is told; it has to exist
     #[arg(long, value_name = "FILE")]
     gc_root: Option<PathBuf>,
-    /// The bundle, on disk or in a registry: oci://HOST[:PORT]/REPOSITORY:VERSION
+    /// The bundle: on disk, in a registry (oci://HOST[:PORT]/REPOSITORY:VERSION), or on a web server (https://HOST[:PORT]/PATH.tar, or the address of its directory)
     bundle: String,
 }
 
@@ -65,7 +66,7 @@ pub fn run(cli: &Cli, opts: &ImportOpts) -> Result<u8> {
         chain::to_text(&chain, out);
         if traffic != Traffic::default() {
             let (moved, present) = (output::size(traffic.moved), output::size(traffic.present));
-            let _ = writeln!(out, "fetched from the registry: {moved}; {present} were here already");
+            let _ = writeln!(out, "fetched: {moved}; {present} were here already");
         }
         if imported.present {
             let _ = writeln!(out, "nothing to do: it is in the store already");

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use template_bundle::Digest;
 use template_bundle::manifest::TemplateManifest;
 use template_bundle::signature::Accepted;
-use template_registry::Reference;
+use template_registry::Place;
 
 use crate::chain::{self, Link};
 use crate::cli::{Cli, Trust};
@@ -32,7 +32,7 @@ pub struct InspectOpts {
     packages: bool,
     #[command(flatten)]
     trust: Trust,
-    /// NAME[:VERSION] or sha256:… of the store, or a bundle, on disk or in a registry
+    /// NAME[:VERSION] or sha256:… of the store, or a bundle, on disk, in a registry or on a web server
     #[arg(value_name = "TEMPLATE|BUNDLE")]
     what: String,
 }
@@ -74,9 +74,9 @@ fn verified(cli: &Cli, opts: &InspectOpts, progress: &Progress) -> Result<u8> {
         });
         (signed, extra)
     };
-    if Reference::is_one(&opts.what) {
-        let reference = opts.trust.reference(&opts.what)?;
-        if let Some(proven) = remote::proven(cli, &reference, &opts.trust)? {
+    if Place::is_one(&opts.what) {
+        let place = opts.trust.place(&opts.what)?;
+        if let Some(proven) = remote::proven(cli, &place, &opts.trust)? {
             let (signed, extra) = words(&proven.accepted);
             let chain: Vec<Link> = proven.ancestors.iter().map(Link::from).collect();
             let stored = &proven.stored;

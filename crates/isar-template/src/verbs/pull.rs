@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) The isar-template authors
-//! # pull: a bundle from a registry
+//! # pull: a bundle from elsewhere
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -17,22 +17,25 @@ use crate::output as show;
 use crate::progress::Progress;
 use crate::remote;
 
-/// Fetch a bundle from a registry
+/// Fetch a bundle from a registry or a web server
 ///
 /// The bundle has its signatures, and is there when it is complete. Every blob has the digest that was
 /// declared, but who has signed it is verified only when --allowed-signers and --identity are given, and that before
-/// contents are fetched; import verifies in any case. Logins are those of podman, skopeo and docker.
+/// contents are fetched (but of a tar on a web server that gives no parts of files); import verifies in any case.
+/// Logins are those of podman, skopeo and docker.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   isar-template pull oci://registry.example.com/team/platform:1.0
+  isar-template pull https://example.com/releases/platform-1.0.tar
   isar-template pull --allowed-signers keys --identity platform@example.com oci://registry.example.com/team/platform:1.0 bundle")]
 pub struct PullOpts {
     #[command(flatten)]
     trust: Trust,
-    /// oci://HOST[:PORT]/REPOSITORY:VERSION, or …@sha256:DIGEST
-    reference: String,
-    /// Where to put it: a directory, or a tar when it ends with .tar [default: NAME-VERSION, from the reference]
+    /// oci://HOST[:PORT]/REPOSITORY:VERSION or …@sha256:DIGEST, https://HOST[:PORT]/PATH.tar, or https://… of a bundle's directory
+    #[arg(value_name = "oci://…|https://…")]
+    bundle: String,
+    /// Where to put it: a directory, or a tar when it ends with .tar [default: NAME-VERSION, or the last part of the address]
     #[arg(value_name = "DIR|FILE.tar")]
     output: Option<PathBuf>,
 }
@@ -40,28 +43,19 @@ pub struct PullOpts {
 /// Runs the verb.
 pub fn run(cli: &Cli, opts: &PullOpts) -> Result<u8> {
     let progress = Progress::new(&cli.global, "pull");
-    let reference = opts.trust.reference(&opts.reference)?;
+    let place = opts.trust.place(&opts.bundle)?;
     if opts.trust.offline {
-        return Err(Error::usage("pull asks a registry, and --offline forbids it")
-            .hint("leave it out")
-            .into());
+        return Err(Error::usage("pull asks a server, and --offline forbids it").hint("leave it out").into());
     }
-    let output = match (&opts.output, &reference.tag) {
-        (Some(output), _) => output.clone(),
-        (None, Some(tag)) => {
-            PathBuf::from(format!("{}-{tag}", reference.repository.rsplit('/').next().unwrap_or_default()))
-        }
-        (None, None) => {
-            return Err(Error::usage(format!("'{reference}' has no version to name the bundle after"))
-                .hint("append :VERSION, or say where to put it")
-                .into());
-        }
-    };
-    let registry = opts.trust.registry(&reference)?;
+    let output = opts.output.clone().or_else(|| place.file_name().map(PathBuf::from)).ok_or_else(|| {
+        Error::usage(format!("'{place}' has nothing to name the bundle after"))
+            .hint("append the :VERSION that is meant, or say where to put it")
+    })?;
+    let mut remote = opts.trust.remote(&place)?;
     let new = Writer::new(&output)?;
-    let (bundle, documents) = remote::documents(&opts.trust, &registry, &reference, new.path(), &progress)?;
+    let (bundle, documents) = remote::documents(&opts.trust, &mut remote, &place, new.path(), &progress)?;
     let traffic =
-        template_registry::contents(&registry, &documents, &|_| Wanted::Whole, new.path(), &progress)?;
+        template_registry::contents(&remote, &documents, &|_| Wanted::Whole, new.path(), &progress)?;
     new.finish(&bundle.layout().index()?)?;
     progress.finish();
     let manifest = &bundle.manifest;

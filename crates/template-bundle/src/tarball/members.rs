@@ -5,7 +5,6 @@
 //! Long names and pax records come in members of their own that a small compressed tar can declare to be huge: they are
 //! bounded here before they are read. Files with holes are read as GNU tar and libarchive write them.
 
-use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read, Seek, Write};
 
 use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
@@ -18,9 +17,14 @@ const BLOCK: u64 = 512;
 
 /// Where a tar is read from.
 pub enum Source {
-    Plain(BufReader<File>),
+    Plain(BufReader<Box<dyn Seekable>>),
     Compressed(Box<dyn Read>),
 }
+
+/// What one can go on in without reading all of it.
+pub trait Seekable: Read + Seek {}
+
+impl<T: Read + Seek> Seekable for T {}
 
 impl Read for Source {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {

@@ -25,7 +25,7 @@ use crate::error::{Error, IoContext, Kind, Result};
 use crate::layout::MARKER;
 use crate::limits::{MAX_CHOSEN, MAX_ENTRIES, MAX_KEPT};
 use crate::toc::{Entry, Node};
-use members::{Member, Members, Source};
+use members::{Member, Members, Seekable, Source};
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
@@ -66,7 +66,8 @@ pub fn is_tarball(path: &Path) -> Result<bool> {
 
 fn open(path: &Path) -> Result<Members> {
     let start = beginning(path)?;
-    let file = BufReader::with_capacity(1 << 16, File::open(path).doing("reading", path)?);
+    let file: Box<dyn Seekable> = Box::new(File::open(path).doing("reading", path)?);
+    let file = BufReader::with_capacity(1 << 16, file);
     Ok(Members::new(match () {
         () if start.starts_with(GZIP) => {
             Source::Compressed(Box::new(flate2::bufread::MultiGzDecoder::new(file)))

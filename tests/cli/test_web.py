@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) The isar-template authors
+"""Bundles on web servers, as a directory and as a tar."""
+
+import base64
+import glob
+import json
+import os
+import shutil
+
+import pytest
+
+import registry
+import support
+import web
+from support import NETWORK, PRIVILEGE, UNTRUSTED, USAGE
+
+PLAIN = "--plain-http"
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def releases(session_dir, publisher):
+    """Two releases of which the second changes little, each as a directory and as a tar."""
+    folder = session_dir + "/releases"
+    helper = support.Helper(folder + "/no-store")
+    contents = {"usr/lib/file-%d" % number: os.urandom(MIB).hex() for number in range(4)}
+    for version in ("1.0", "2.0"):
+        root = support.make_tiny_root("%s/root-%s" % (folder, version), extra={**contents, "usr/lib/version": version})
+        base = ["--base", folder + "/tiny-1.0"] if version == "2.0" else []
+        for form in ("", ".tar"):
+            helper("pack", "--name", "tiny", "--version", version, "--component", "rootfs=" + root, *base, "--sign", publisher.key,
+                   "--output", "%s/tiny-%s%s" % (folder, version, form))
+    # with long names, and folders as members, as others make tars
+    support.command("tar", "-c", "-C", folder + "/tiny-1.0", "--format=posix", "-f", folder + "/other.tar", ".")
+    os.makedirs(folder + "/private")
+    os.link(folder + "/tiny-1.0.tar", folder + "/private/tiny-1.0.tar")
+    return folder
+
+
+@pytest.fixture
+def lighttpd(tmp, releases):
+    registry.need("lighttpd", "htpasswd", "openssl")
+    server = web.Lighttpd(tmp + "/lighttpd", releases)
+    yield server
+    server.process.kill()
+    server.process.wait(20)
+
+
+@pytest.fixture
+def simple(releases):
+    server = web.Simple(releases)
+    yield server
+    server.stop()
+
+
+def size_of(path):
+    return sum(os.path.getsize(os.path.join(folder, name)) for folder, _, names in os.walk(path) for name in names)
+
+
+@pytest.mark.parametrize("form", ["tiny-1.0.tar", "tiny-1.0", "tiny-1.0/", "other.tar"])
+def test_a_bundle_is_imported(lighttpd, helper, publisher, releases, form):
+    env = lighttpd.environment()
+    result = helper.json("import", *publisher.trust, "%s/%s" % (lighttpd.url, form), env=env)
+    assert result["digest"] == helper.json("inspect", releases + "/tiny-1.0")["digest"]
+    assert helper.json("fsck")["findings"] == []
+    # contents are fetched once
+    fetched = sum(size for _, size, _ in lighttpd.stop())
+    assert fetched < 1.2 * size_of(releases + "/tiny-1.0"), fetched
+
+
+@pytest.mark.parametrize("form", ["tiny-%s.tar", "tiny-%s"])
+def test_of_the_next_release_only_what_is_new_is_fetched(lighttpd, helper, publisher, releases, form):
+    helper("import", *publisher.trust, releases + "/tiny-1.0")
+    result = helper.json("import", *publisher.trust, lighttpd.url + "/" + form % "2.0", env=lighttpd.environment())
+    assert result["bytesFetched"] < 100_000, result
+    assert sum(size for _, size, _ in lighttpd.stop()) < MIB
+    assert helper.json("fsck")["findings"] == []
+
+
+@pytest.mark.parametrize("form", ["tiny-%s.tar", "tiny-%s"])
+def test_a_server_without_parts_gives_all(simple, helper, publisher, releases, form):
+    """What the store has is not read again nevertheless."""
+    helper("import", *publisher.trust, PLAIN, simple.url + "/" + form % "1.0")
+    result = helper.json("-v", "import", *publisher.trust, PLAIN, simple.url + "/" + form % "2.0")
+    assert result["bytesFetched"] > 4 * MIB and result["bytesRead"] < MIB, result
+    assert helper.json("inspect", "tiny:2.0")["digest"] == helper.json("inspect", releases + "/tiny-2.0")["digest"]
+    assert helper.json("fsck")["findings"] == []
+
+
+@pytest.mark.parametrize("form", ["tiny-1.0.tar", "tiny-1.0"])
+def test_contents_of_what_nobody_trusted_has_signed_are_not_fetched(lighttpd, helper, tmp, form):
+    trust = ["--allowed-signers", support.allow(tmp, support.make_key(tmp)), "--identity", support.IDENTITY]
+    assert helper.error("import", *trust, lighttpd.url + "/" + form, env=lighttpd.environment(), code=UNTRUSTED)["kind"] == "key-unknown"
+    assert sum(size for _, size, _ in lighttpd.stop()) < MIB
+    assert not helper.json("list")["templates"]
+
+
+@pytest.mark.parametrize("form", ["tiny-1.0.tar", "tiny-1.0"])
+@pytest.mark.parametrize("gives_parts", [True, False])
+def test_what_was_altered_is_not_taken(tmp, helper, publisher, releases, form, gives_parts):
+    registry.need("lighttpd", "htpasswd", "openssl")
+    root = tmp + "/altered"
+    os.mkdir(root)
+    support.command("cp", "-a", releases + "/" + form, root + "/" + form)
+    victim = root + "/" + form
+    if os.path.isdir(victim):
+        victim = max(glob.glob(victim + "/blobs/sha256/*"), key=os.path.getsize)
+    with open(victim, "r+b") as file:
+        file.seek(os.path.getsize(victim) // 2)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 1]))
+    server = web.Lighttpd(tmp + "/lighttpd", root) if gives_parts else web.Simple(root)
+    env = server.environment() if gives_parts else None
+    error = helper.error("import", *publisher.trust, PLAIN, server.url + "/" + form, env=env, code=UNTRUSTED)
+    server.stop()
+    assert error["kind"] in ("digest-differs", "damaged") and error["hint"], error
+    assert not helper.json("list")["templates"]
+
+
+def test_other_verbs_take_it(lighttpd, helper, tmp, publisher, releases):
+    url, env = lighttpd.url + "/tiny-1.0.tar", lighttpd.environment()
+    digest = helper.json("inspect", releases + "/tiny-1.0")["digest"]
+    assert helper.json("inspect", url, env=env)["verified"] is False
+    assert helper.json("inspect", *publisher.trust, url, env=env)["digest"] == digest
+    helper("checkout", "--no-store", *publisher.trust, url, tmp + "/tree", env=env)
+    assert support.command("cat", tmp + "/tree/usr/lib/version").stdout == "1.0"
+    helper("checkout", *publisher.trust, url, tmp + "/other", env=env)
+    assert [template["digest"] for template in helper.json("list")["templates"]] == [digest]
+
+
+@pytest.mark.parametrize("form", ["tiny-1.0.tar", "tiny-1.0"])
+def test_pulled_is_the_same(lighttpd, simple, helper, tmp, publisher, releases, form):
+    for server, env in ((lighttpd, lighttpd.environment()), (simple, None)):
+        out = support.command("mktemp", "-d", "-p", tmp).stdout.strip()
+        result = helper.json("pull", PLAIN, server.url + "/" + form, cwd=out, env=env)
+        assert result["output"] == "tiny-1.0" and result["signatures"] == 1
+        assert helper.json("verify", *publisher.trust, out + "/tiny-1.0")["digest"] == result["digest"]
+        assert sorted(os.listdir(out + "/tiny-1.0/blobs/sha256")) == sorted(os.listdir(releases + "/tiny-1.0/blobs/sha256"))
+
+
+def test_what_the_store_has_is_not_asked_for(helper, publisher, releases):
+    digest = helper.json("import", *publisher.trust, releases + "/tiny-1.0")["digest"]
+    nowhere = "https://127.0.0.1:1/tiny-1.0.tar"
+    for options in ([], ["--offline"]):
+        assert helper.json("import", *options, *publisher.trust, "--digest", digest, nowhere)["nothingToDo"] is True
+    error = helper.error("import", "--offline", *publisher.trust, nowhere, code=USAGE)
+    assert "--digest" in error["hint"]
+    error = helper.error("import", *publisher.trust, "--digest", "sha256:" + "0" * 64, "--offline", nowhere, code=USAGE)
+    assert "not in the store" in error["message"]
+
+
+def test_a_login(lighttpd, helper, tmp, publisher):
+    url = lighttpd.url + "/private/tiny-1.0.tar"
+    none = support.write(tmp + "/none.json", "{}")
+    error = helper.error("import", *publisher.trust, url, env=lighttpd.environment(REGISTRY_AUTH_FILE=none), code=PRIVILEGE)
+    assert "auth.json" in error["hint"] and "the server says 401" in error["message"]
+    auth = json.dumps({"auths": {lighttpd.host: {"auth": base64.b64encode(b"me:secret").decode()}}})
+    helper("import", *publisher.trust, url, env=lighttpd.environment(REGISTRY_AUTH_FILE=support.write(tmp + "/auth.json", auth)))
+
+
+def test_wrong_places(lighttpd, simple, helper, releases, publisher, tmp):
+    env = lighttpd.environment()
+    cases = [
+        (lighttpd.url + "/tiny-3.0.tar", USAGE, "does not exist"),
+        (lighttpd.url + "/tiny-3.0", USAGE, "it has no index.json"),
+        (lighttpd.url + "/root-1.0", USAGE, "it has no index.json"),
+        (simple.url + "/tiny-1.0.tar", USAGE, "without TLS"),
+        ("https://me:secret@host/a.tar", USAGE, "passwords do not belong"),
+        ("https://host/a b.tar", USAGE, "%XX"),
+        ("ftp://host/a.tar", USAGE, "are not fetched by 'ftp'"),
+    ]
+    for url, code, words in cases:
+        error = helper.error("import", *publisher.trust, url, env=env, code=code)
+        assert words in error["message"] and error["hint"] and "secret" not in str(error), error
+    # the certificate
+    error = helper.error("import", *publisher.trust, lighttpd.url + "/tiny-1.0.tar", code=NETWORK)
+    assert "server 127.0.0.1" in error["message"] and "certs.d" in error["hint"]
+    # a tar of something else, and what is none
+    support.command("tar", "-c", "-C", releases, "-f", releases + "/tree.tar", "root-1.0")
+    support.write(releases + "/text.tar", "no tar at all\n" * 1000)
+    support.write(releases + "/empty.tar", "")
+    for name in ("tree.tar", "text.tar", "empty.tar"):
+        for url, options in ((lighttpd.url, []), (simple.url, [PLAIN])):
+            error = helper.error("import", *publisher.trust, *options, "%s/%s" % (url, name), env=env, code=UNTRUSTED)
+            assert "is no template bundle" in error["message"] and error["hint"], (name, error)
+    assert not os.listdir(tmp + "/store/tmp")
+
+
+def test_a_tar_that_was_cut_off(lighttpd, simple, helper, publisher, releases):
+    shutil.copyfile(releases + "/tiny-1.0.tar", releases + "/cut.tar")
+    os.truncate(releases + "/cut.tar", os.path.getsize(releases + "/cut.tar") // 2)
+    for url, options in ((lighttpd.url, []), (simple.url, [PLAIN])):
+        error = helper.error("import", *publisher.trust, *options, url + "/cut.tar", env=lighttpd.environment(), code=UNTRUSTED)
+        assert error["hint"]
+    assert not helper.json("list")["templates"]
