@@ -93,7 +93,7 @@ class Helper:
         error = self.json(*words, code=code, **options)["error"]
         plain = self(*words, code=code, **options)
         # times and temporary names differ between two runs
-        same = [re.sub(r"[0-9]+", "0", text) for text in (error["message"], plain.stderr)]
+        same = [re.sub(r"[0-9]+", "0", re.sub(r"\.isar-template-\w+", "", text)) for text in (error["message"], plain.stderr)]
         assert same[0] in same[1], "JSON says %r, stderr says %r" % (error["message"], plain.stderr)
         message = error["message"]
         assert not message.endswith("."), message

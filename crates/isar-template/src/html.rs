@@ -49,7 +49,8 @@ impl Html {
 pub fn check_target(path: &Path) -> Result<()> {
     let parent = parent_of(path);
     if path.is_dir() || path.file_name().is_none() {
-        return Err(Error::usage(format!("'{}' is no file to write a page to", path.display())));
+        return Err(Error::usage(format!("'{}' is no file to write a page to", path.display()))
+            .hint("name a file, in a directory that exists"));
     }
     if !parent.is_dir() {
         return Err(Error::usage(format!("there is no directory '{}' to write a page to", parent.display()))

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use nix::errno::Errno;
 use serde_json::{Value, json};
 use template_chroot::ChrootError;
 
@@ -139,16 +140,50 @@ fn classify(error: &anyhow::Error) -> Failure {
             return Failure {
                 kind: e.kind.name().into(),
                 message,
-                hint: e.hint.clone(),
+                hint: e.hint.clone().or_else(|| usual_hint(e.kind.name(), &e.message)),
                 code: e.kind.exit_code(),
             };
         }
         if let Some(e) = cause.downcast_ref::<ChrootError>() {
-            let hint = e.hint().map(|h| h.to_string());
+            let hint = e.hint().or_else(|| usual_hint(e.kind(), &e.to_string()));
             return Failure { kind: e.kind().to_string(), message, hint, code: e.exit_code() };
         }
     }
-    Failure { kind: "internal".into(), message, hint: None, code: 1 }
+    let hint = usual_hint("internal", &message);
+    Failure { kind: "internal".into(), message, hint, code: 1 }
+}
+
+/// Whether a message has what the system says for one of these.
+fn has_errno(message: &str, of: &[Errno]) -> bool {
+    of.iter().any(|errno| message.contains(errno.desc()))
+}
+
+/// What to do about an error that does not say so itself.
+fn usual_hint(kind: &str, message: &str) -> Option<String> {
+    let hint = match kind {
+        "damaged" | "blob-missing" | "digest-differs" => {
+            "it was altered or damaged, or something else has made it: get it from its publisher again"
+        }
+        "internal" => {
+            "this is a mistake in isar-template: please report it, with the command and what it says with -vv"
+        }
+        "missing-tool" => {
+            "the template has to have it: use another component, or install the package that it is in"
+        }
+        "not-solvable" => {
+            "'apt-cache policy' in an instance (exec) shows what apt knows; --update all has it look for more"
+        }
+        "network" => "try again; when it stays, ask who runs the server",
+        "io" if has_errno(message, &[Errno::ENOSPC, Errno::EDQUOT]) => {
+            "free some space, or use a larger disk: what was begun is not kept"
+        }
+        "io" if has_errno(message, &[Errno::EACCES, Errno::EPERM]) => {
+            "run it as the user who may do this, or with sudo"
+        }
+        "io" if has_errno(message, &[Errno::EROFS]) => "use a place that can be written to",
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 /// Prints an error and returns its exit code.

@@ -105,7 +105,9 @@ pub fn pack(input: &Input, output: &Path, progress: &dyn Progress) -> Result<Pac
     for (at, (name, _)) in input.components.iter().enumerate() {
         names::check_component(name)?;
         if input.components[..at].iter().any(|(other, _)| other == name) {
-            return Err(Error::usage(format!("component '{name}' is given twice")));
+            return Err(
+                Error::usage(format!("component '{name}' is given twice")).hint("give each component once")
+            );
         }
     }
     let Some((_, rootfs)) = input.components.iter().find(|(name, _)| name == ROOTFS) else {
@@ -342,7 +344,8 @@ fn read_anchors(path: Option<&Path>) -> Result<(Anchors, Option<Value>)> {
     match known.version {
         Some(0) => Ok((known, Some(value))),
         Some(other) => {
-            Err(Error::new(Kind::Unsupported, format!("anchors version {other} is not known, only 0 is")))
+            Err(Error::new(Kind::Unsupported, format!("anchors version {other} is not known, only 0 is"))
+                .hint("make it with the layer, or with isar-template anchor, of this version"))
         }
         None => Err(wrong("it has no version".into())),
     }
@@ -372,11 +375,15 @@ pub(crate) fn created(newest: (i64, u32)) -> Result<String> {
     let seconds = match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => text.trim().parse::<i64>().map_err(|_| {
             Error::usage(format!("SOURCE_DATE_EPOCH is '{}', not a number of seconds", text.escape_debug()))
+                .hint("set it to seconds since 1970, such as those of 'git log -1 --format=%ct', or unset it")
         })?,
         Err(_) => newest.0,
     };
     Ok(Timestamp::from_second(seconds)
-        .map_err(|e| Error::usage(format!("the time of creation is out of range: {e}")))?
+        .map_err(|e| {
+            Error::usage(format!("the time of creation is out of range: {e}"))
+                .hint("set SOURCE_DATE_EPOCH to seconds since 1970, or unset it")
+        })?
         .to_string())
 }
 

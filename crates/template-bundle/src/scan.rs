@@ -50,7 +50,8 @@ pub fn scan(path: &Path) -> Result<(Vec<Entry>, Notes)> {
         // by its real path, as the attributes are those of the file
         scan.add(&path.canonicalize().doing("reading", path)?, name, &meta)?;
     } else {
-        return Err(Error::usage(format!("'{}' is neither a directory nor a file", path.display())));
+        return Err(Error::usage(format!("'{}' is neither a directory nor a file", path.display()))
+            .hint("give the directory of a root filesystem, or a tar of one"));
     }
     Ok((scan.entries, scan.notes))
 }

@@ -251,8 +251,10 @@ pub fn check_form(text: &str, message: &[u8]) -> Result<String> {
 }
 
 fn parse(text: &str) -> Result<SshSig> {
-    SshSig::from_pem(text)
-        .map_err(|e| Error::new(Kind::SignatureWrong, format!("the signature does not parse: {e}")))
+    SshSig::from_pem(text).map_err(|e| {
+        Error::new(Kind::SignatureWrong, format!("the signature does not parse: {e}"))
+            .hint("the bundle was altered or damaged: get it from its publisher again")
+    })
 }
 
 fn wrong_namespace(signature: &SshSig) -> Error {
@@ -291,7 +293,7 @@ fn parse_keys(list: &str) -> Result<Vec<PublicKey>> {
             continue;
         }
         keys.push(PublicKey::from_openssh(line).map_err(|e| {
-            Error::usage(format!("revocation file line {}: key does not parse: {e}", at + 1))
+            Error::usage(format!("revocation file line {}: key does not parse: {e}", at + 1)).hint("a revocation file has public keys, one in a line, or is a list that 'ssh-keygen -k' has made")
         })?);
     }
     Ok(keys)
@@ -317,7 +319,8 @@ fn is_in_krl(key: &PublicKey, krl: &Memory) -> Result<bool> {
         return Ok(true);
     }
     let said = String::from_utf8_lossy(&out.stderr).trim().replace(&krl.path(), "it");
-    Err(Error::usage(format!("the revocation list cannot be read: {said}")))
+    Err(Error::usage(format!("the revocation list cannot be read: {said}"))
+        .hint("make it anew with 'ssh-keygen -k', or give a file with one public key in a line"))
 }
 
 /// A file that another program reads, and that is on no disk.

@@ -76,17 +76,21 @@ pub fn read(path: &Path) -> Result<Vec<Signer>> {
         e.hint("give the file with --allowed-signers; it has lines like: identity ssh-ed25519 AAAA…")
     })?;
     let text = String::from_utf8(bytes)
-        .map_err(|_| Error::usage(format!("allowed signers: {}: it is no text", path.display())))?;
+        .map_err(|_| Error::usage(format!("allowed signers: {}: it is no text", path.display())).hint("write lines of an identity, namespaces=\"isar-template\" and a public key (ssh-keygen(1), ALLOWED SIGNERS)"))?;
     parse(&text).map_err(|e| e.within(path.display()))
 }
 
 /// Reads a file, or a pipe, that a user names.
 pub(crate) fn read_limited(what: &str, path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let wrong = |e: std::io::Error| Error::usage(format!("reading {what}: {}: {e}", path.display()));
+    let wrong = |e: std::io::Error| {
+        Error::usage(format!("reading {what}: {}: {e}", path.display()))
+            .hint("check the path, and that you may read it")
+    };
     let mut bytes = Vec::new();
     File::open(path).map_err(wrong)?.take(limit + 1).read_to_end(&mut bytes).map_err(wrong)?;
     if bytes.len() as u64 > limit {
-        return Err(Error::usage(format!("{what} '{}' is larger than {limit} bytes", path.display())));
+        return Err(Error::usage(format!("{what} '{}' is larger than {limit} bytes", path.display()))
+            .hint("it is another file than the one that is meant"));
     }
     Ok(bytes)
 }

@@ -33,7 +33,8 @@ impl Writer {
             return Err(Error::new(
                 Kind::NotFound,
                 format!("directory '{}' does not exist", parent.display()),
-            ));
+            )
+            .hint("make it first, or write to another place"));
         }
         if fs::symlink_metadata(output).is_ok() {
             return Err(Error::usage(format!("'{}' exists already", output.display()))

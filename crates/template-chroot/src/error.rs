@@ -174,8 +174,8 @@ impl ChrootError {
         Self::MissingPrivilege { message: message.into(), hint: None }
     }
 
-    pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self::Usage { message: message.into(), hint: None }
+    pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: Some(hint.into()) }
     }
 }
 

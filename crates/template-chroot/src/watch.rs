@@ -69,8 +69,12 @@ pub fn handle_signals() -> Result<()> {
 /// Ends this run when the process `pid` ends, or the parent of this program (which may be a sudo between them).
 pub fn die_with(pid: i32) -> Result<()> {
     let open = |pid: Pid| pidfd_open(pid, PidfdFlags::empty());
-    let caller = Pid::from_raw(pid)
-        .ok_or_else(|| ChrootError::usage(format!("there is no process {pid} to end with")))?;
+    let caller = Pid::from_raw(pid).ok_or_else(|| {
+        ChrootError::usage(
+            format!("there is no process {pid} to end with"),
+            "give the number of a process that runs",
+        )
+    })?;
     let caller = match open(caller) {
         Ok(fd) => fd,
         Err(rustix::io::Errno::SRCH) => {

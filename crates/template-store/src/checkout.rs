@@ -148,12 +148,14 @@ pub fn check_target(target: &Path) -> Result<()> {
         },
         Err(e) if e.kind() == io::ErrorKind::NotFound => match target.parent() {
             Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => {
-                Err(Error::usage(format!("directory '{}' does not exist", parent.display())))
+                Err(Error::usage(format!("directory '{}' does not exist", parent.display()))
+                    .hint("make it first, or check out to another place"))
             }
             _ => Ok(()),
         },
         Err(e) if e.raw_os_error() == Some(nix::libc::ENOTDIR) => {
-            Err(Error::usage(format!("'{}' exists and is no directory", target.display())))
+            Err(Error::usage(format!("'{}' exists and is no directory", target.display()))
+                .hint("remove it, or choose another name"))
         }
         Err(e) => Err(Error::io("reading", target, e)),
     }

@@ -76,7 +76,9 @@ pub fn run(cli: &Cli, opts: &ExecOpts) -> Result<u8> {
 pub fn resolve_binds(binds: &[Bind]) -> Result<Vec<Bind>> {
     let resolve = |bind: &Bind| match std::fs::canonicalize(&bind.source) {
         Ok(source) => Ok(Bind { source, ..bind.clone() }),
-        Err(e) => Err(Error::usage(format!("--bind: '{}': {e}", bind.source.display())).into()),
+        Err(e) => Err(Error::usage(format!("--bind: '{}': {e}", bind.source.display()))
+            .hint("the directory or file has to exist on this machine, and be readable")
+            .into()),
     };
     binds.iter().map(resolve).collect()
 }

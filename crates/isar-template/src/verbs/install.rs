@@ -22,7 +22,7 @@ use template_bundle::{Error, finish};
 use template_chroot::apt::{Plan, Transaction};
 use template_chroot::overlay::Merged;
 use template_chroot::{ChrootError, Leftover};
-use template_registry::Reference;
+use template_registry::Place;
 
 use super::derive::Derived;
 use super::reuse;
@@ -92,8 +92,8 @@ enum Product {
 
 fn form_of(output: &Path) -> Result<Form> {
     let name = output.to_string_lossy();
-    if Reference::is_one(&name) {
-        return Err(Error::usage(format!("'{name}' is in a registry, and bundles are made on disk"))
+    if Place::is_one(&name) {
+        return Err(Error::usage(format!("'{name}' is remote, and products are made on disk"))
             .hint("write --output oci:DIR, and push that")
             .into());
     }
@@ -202,7 +202,9 @@ fn check_output(output: &Path) -> Result<()> {
     }
     match output.parent() {
         Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => {
-            Err(Error::usage(format!("directory '{}' does not exist", parent.display())).into())
+            Err(Error::usage(format!("directory '{}' does not exist", parent.display()))
+                .hint("make it first, or write to another place")
+                .into())
         }
         _ => Ok(()),
     }

@@ -100,8 +100,10 @@ pub fn run(cli: &Cli, opts: &QaOpts) -> Result<u8> {
     }
     let allow = match &opts.allow {
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|e| Error::usage(format!("--allow: {}: {e}", path.display())))?;
+            let text = std::fs::read_to_string(path).map_err(|e| {
+                Error::usage(format!("--allow: {}: {e}", path.display()))
+                    .hint("check the path, and that you may read it")
+            })?;
             AllowList::parse(&path.display().to_string(), &text)?
         }
         None => AllowList::default(),

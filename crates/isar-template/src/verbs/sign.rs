@@ -49,10 +49,16 @@ pub fn run(cli: &Cli, opts: &SignOpts) -> Result<u8> {
         return Ok(0);
     }
     let text = match (&opts.key, &opts.signature) {
-        (_, Some(file)) => std::fs::read_to_string(file)
-            .map_err(|e| Error::usage(format!("reading signature: {}: {e}", file.display())))?,
+        (_, Some(file)) => std::fs::read_to_string(file).map_err(|e| {
+            Error::usage(format!("reading signature: {}: {e}", file.display()))
+                .hint("give a file that 'ssh-keygen -Y sign' has written")
+        })?,
         (Some(key), None) => signature::sign(key, &bundle.index_bytes)?,
-        (None, None) => return Err(Error::usage("a key or a signature is needed").into()),
+        (None, None) => {
+            return Err(Error::usage("a key or a signature is needed")
+                .hint("give --key FILE, or --signature FILE")
+                .into());
+        }
     };
     let signer = signature::check_form(&text, &bundle.index_bytes)?;
     bundle.add_signature(&text)?;

@@ -40,7 +40,10 @@ pub(crate) fn copy_deb(source: &Path, target: &Path) -> Result<(u64, String)> {
     let mut input = match opened {
         Ok(Some(input)) => input,
         Ok(None) => {
-            return Err(ChrootError::usage(format!("package file: {}: it is no file", source.display())));
+            return Err(ChrootError::usage(
+                format!("package file: {}: it is no file", source.display()),
+                "give a .deb",
+            ));
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             return Err(ChrootError::Usage {
@@ -73,7 +76,10 @@ pub(crate) fn copy_deb(source: &Path, target: &Path) -> Result<(u64, String)> {
 /// Makes a [`LocalDeb`] of what `dpkg-deb --field` prints; without its place inside.
 pub(crate) fn parse_deb(source: &Path, fields: &str, size: u64, sha256: String) -> Result<LocalDeb> {
     let wrong = |what: &str| {
-        ChrootError::usage(format!("package file: {}: it has no proper {what}", source.display()))
+        ChrootError::usage(
+            format!("package file: {}: it has no proper {what}", source.display()),
+            "it is no Debian package, or a damaged one: build or fetch it again",
+        )
     };
     let stanza = parse_stanzas(fields).into_iter().next().unwrap_or_default();
     let get = |name: &str| stanza.get(name).cloned().unwrap_or_default();

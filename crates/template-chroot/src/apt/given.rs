@@ -63,7 +63,10 @@ impl Transaction<'_> {
             for path in &self.request.preferences {
                 let text = text(path)?;
                 check_preferences(&text).map_err(|why| {
-                    ChrootError::usage(format!("package preferences: {}: {why}", path.display()))
+                    ChrootError::usage(
+                        format!("package preferences: {}: {why}", path.display()),
+                        "write it as apt_preferences(5) says",
+                    )
                 })?;
                 all.push_str(text.trim_end());
                 all.push_str("\n\n");
@@ -157,7 +160,12 @@ fn check_preferences(text: &str) -> Result<(), String> {
 }
 
 fn read(path: &Path, what: &str) -> Result<Vec<u8>> {
-    let wrong = |why: String| ChrootError::usage(format!("{what}: {}: {why}", path.display()));
+    let wrong = |why: String| {
+        ChrootError::usage(
+            format!("{what}: {}: {why}", path.display()),
+            "check the path, and that it is the file that is meant",
+        )
+    };
     // a pipe would be waited for
     let is_file = fs::metadata(path).map_err(|e| wrong(e.to_string()))?.is_file();
     if !is_file {
@@ -174,8 +182,12 @@ fn read(path: &Path, what: &str) -> Result<Vec<u8>> {
 }
 
 fn text(path: &Path) -> Result<String> {
-    String::from_utf8(read(path, "package sources")?)
-        .map_err(|_| ChrootError::usage(format!("package sources: {}: it is no text", path.display())))
+    String::from_utf8(read(path, "package sources")?).map_err(|_| {
+        ChrootError::usage(
+            format!("package sources: {}: it is no text", path.display()),
+            "write it as sources.list(5) says",
+        )
+    })
 }
 
 #[cfg(test)]

@@ -322,10 +322,10 @@ impl Plan {
     /// An error if `now`, planned just before it is done, is not this plan.
     pub fn ensure_same(&self, now: &Self) -> Result<()> {
         if self.version != PLAN_VERSION {
-            return Err(ChrootError::usage(format!(
-                "the plan has format version {}, known is {PLAN_VERSION}",
-                self.version
-            )));
+            return Err(ChrootError::usage(
+                format!("the plan has format version {}, known is {PLAN_VERSION}", self.version),
+                "make a new plan",
+            ));
         }
         if self.digest == now.digest {
             return Ok(());

@@ -91,7 +91,10 @@ impl FromStr for UpdateMode {
             "local" => Ok(Self::Local),
             "all" => Ok(Self::All),
             "none" => Ok(Self::None),
-            _ => Err(ChrootError::usage(format!("'{text}' is none of auto, local, all, none"))),
+            _ => Err(ChrootError::usage(
+                format!("'{text}' is none of auto, local, all, none"),
+                "write one of them",
+            )),
         }
     }
 }
@@ -183,11 +186,17 @@ impl TransactionRequest {
         }
         for (other, what) in [(&self.remove, "removed"), (&self.mark_auto, "marked automatic")] {
             if let Some(name) = other.iter().find(|name| added.contains(name.as_str())) {
-                return Err(ChrootError::usage(format!("'{name}' is to be added and to be {what}")));
+                return Err(ChrootError::usage(
+                    format!("'{name}' is to be added and to be {what}"),
+                    "say one of both",
+                ));
             }
         }
         if !self.keyrings.is_empty() && self.sources.is_empty() {
-            return Err(ChrootError::usage("keyrings are given without package sources that they are for"));
+            return Err(ChrootError::usage(
+                "keyrings are given without package sources that they are for",
+                "give the sources as well, or leave the keyrings out",
+            ));
         }
         self.binds.iter().try_for_each(Bind::check)
     }
@@ -201,7 +210,14 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
         && base.chars().all(|c| plain(c) || "+-.".contains(c))
         && !base.ends_with('-')
         && architecture.is_none_or(|a| !a.is_empty() && a.chars().all(|c| plain(c) || c == '-'));
-    if good { Ok(()) } else { Err(ChrootError::usage(format!("'{name}' is not the name of a package"))) }
+    if good {
+        Ok(())
+    } else {
+        Err(ChrootError::usage(
+            format!("'{name}' is not the name of a package"),
+            "write NAME, NAME:ARCHITECTURE or NAME=VERSION, or the path of a file that ends in .deb",
+        ))
+    }
 }
 
 /// Policy 5.6.12.
@@ -211,7 +227,10 @@ pub(crate) fn check_version(version: &str) -> Result<()> {
     if good {
         Ok(())
     } else {
-        Err(ChrootError::usage(format!("'{version}' is not the version of a package")))
+        Err(ChrootError::usage(
+            format!("'{version}' is not the version of a package"),
+            "write NAME=VERSION with a version as 'apt-cache policy' shows it",
+        ))
     }
 }
 

@@ -99,10 +99,10 @@ impl SavedRequest {
         request.binds = self.binds.iter().map(|bind| bind.parse::<Bind>()).collect::<Result<_>>()?;
         request.update = self.update.parse::<UpdateMode>()?;
         match request.binds.iter().find(|bind| bind.writable) {
-            Some(bind) => Err(ChrootError::usage(format!(
-                "the plan has a bind for '{}' that could be written to",
-                bind.target.display()
-            ))),
+            Some(bind) => Err(ChrootError::usage(
+                format!("the plan has a bind for '{}' that could be written to", bind.target.display()),
+                "make a new plan: binds of plans are for reading",
+            )),
             None => request.check(),
         }
     }
@@ -115,7 +115,10 @@ fn absolute(path: &Path) -> Result<String> {
 
 fn text(path: &Path) -> Result<String> {
     path.to_str().map(str::to_owned).ok_or_else(|| {
-        ChrootError::usage(format!("'{}' cannot be noted in a plan: it is no UTF-8", path.display()))
+        ChrootError::usage(
+            format!("'{}' cannot be noted in a plan: it is no UTF-8", path.display()),
+            "rename it",
+        )
     })
 }
 

@@ -352,22 +352,24 @@ impl<'a> Transaction<'a> {
             let inside = format!("{OWN_DIR}/apt/debs/{number}.deb");
             let fields = sandbox.capture(&["dpkg-deb", "--field", &inside])?;
             if !fields.exit.success() {
-                return Err(ChrootError::usage(format!(
-                    "package file: {}: {}",
-                    source.display(),
-                    fields.errors().trim()
-                )));
+                return Err(ChrootError::usage(
+                    format!("package file: {}: {}", source.display(), fields.errors().trim()),
+                    "it is no Debian package, or a damaged one: build or fetch it again",
+                ));
             }
             let mut deb = parse_deb(&source, &fields.text(), size, sha256)?;
             if let Some(other) =
                 self.debs.iter().find(|d| d.name == deb.name && d.architecture == deb.architecture)
             {
-                return Err(ChrootError::usage(format!(
-                    "'{}' and '{}' are both package '{}'",
-                    other.source.display(),
-                    deb.source.display(),
-                    deb.name
-                )));
+                return Err(ChrootError::usage(
+                    format!(
+                        "'{}' and '{}' are both package '{}'",
+                        other.source.display(),
+                        deb.source.display(),
+                        deb.name
+                    ),
+                    "give one of them",
+                ));
             }
             // the name that people know from apt's output
             let name = format!("{}_{}_{}.deb", deb.name, deb.version.replace(':', "%3a"), deb.architecture);

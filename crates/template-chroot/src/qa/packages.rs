@@ -81,13 +81,16 @@ pub(super) fn take(
             if same.sha256 == deb.sha256 {
                 continue;
             }
-            return Err(ChrootError::usage(format!(
-                "'{}' and '{}' are both version {} of '{}', and differ",
-                same.source.display(),
-                deb.source.display(),
-                deb.version,
-                deb.name
-            )));
+            return Err(ChrootError::usage(
+                format!(
+                    "'{}' and '{}' are both version {} of '{}', and differ",
+                    same.source.display(),
+                    deb.source.display(),
+                    deb.version,
+                    deb.name
+                ),
+                "give one of them",
+            ));
         }
         deb.inside = inside(&name);
         let text = fields.trim_end();

@@ -26,6 +26,9 @@ use super::placeholders::{Placeholder, remove_placeholders};
 use super::spec::{Message, Spec};
 use super::{ENTRY, Reporter, handoff};
 
+/// A step that says what is wrong where the root directory is no mount.
+pub(super) const MAKING_PRIVATE: &str = "making mounts private";
+
 /// Signals of the terminal and of a user, which must not end us before the sandbox.
 pub(super) const HELD: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 
@@ -75,7 +78,7 @@ fn start(spec: &Spec, report: &Reporter, fds: &[std::os::fd::BorrowedFd<'_>]) ->
     namespaces.set(CloneFlags::CLONE_NEWNET, !spec.network);
     unshare(namespaces).step("making namespaces", "")?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-        .step("making mounts private", "/")?;
+        .step(MAKING_PRIVATE, "/")?;
     let stage = Path::new(STAGE);
     mounts::tmpfs(stage, mounts::PLAIN, "mode=700")?;
 

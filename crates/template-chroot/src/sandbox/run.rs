@@ -16,7 +16,7 @@ use super::disk::Disk;
 use super::listen::{Ended, Pipe, attend};
 use super::relay::{self, Feed};
 use super::spec::{Message, STATUS_FD, Spec};
-use super::{ENTRY, Exit, Sandbox, handoff, mounts};
+use super::{ENTRY, Exit, Sandbox, handoff, mounts, outer};
 use crate::apt::without_credentials;
 use crate::error::{ChrootError, Result};
 use crate::watch;
@@ -215,6 +215,10 @@ fn copies(command: &mut Command) -> Result<Vec<Pipe<'static>>> {
 const PROC_MASKED: &str = "parts of this container's /proc are masked, and so a sandbox cannot have its own: start the container with \
     --security-opt unmask=ALL (podman) or systempaths=unconfined (docker), or run it as root of a privileged one";
 
+/// Another root is mounted over a mount only.
+const PLAIN_CHROOT: &str = "the root directory here is no mount, as in a plain chroot: enter it by systemd-nspawn, schroot, bubblewrap \
+    or a container, or bind it to itself before chroot ('mount --bind DIR DIR')";
+
 /// Makes a result or an error of what the inner processes have reported.
 fn conclude(messages: Vec<Message>, otherwise: &str) -> Result<Exit> {
     let mut result = None;
@@ -242,8 +246,14 @@ fn conclude(messages: Vec<Message>, otherwise: &str) -> Result<Exit> {
                 Some(nix::errno::Errno::EPERM) if step == mounts::MAKING_PROC => {
                     ChrootError::MissingPrivilege { message, hint: Some(PROC_MASKED.to_owned()) }
                 }
+                Some(nix::errno::Errno::EINVAL) if step == outer::MAKING_PRIVATE => {
+                    ChrootError::MissingPrivilege { message, hint: Some(PLAIN_CHROOT.to_owned()) }
+                }
                 Some(nix::errno::Errno::EPERM) => ChrootError::privilege(message),
-                Some(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR) => ChrootError::usage(message),
+                Some(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR) => ChrootError::usage(
+                    message,
+                    "check that the path is there, on this machine for a bind and in the template for a command",
+                ),
                 _ => ChrootError::Internal(message),
             })
         }

@@ -55,15 +55,17 @@ impl Bind {
             || self.target.components().any(|c| matches!(c, Component::ParentDir))
             || self.target == Path::new("/")
         {
-            return Err(ChrootError::usage(format!(
-                "bind target '{target}' must be an absolute path below / and without '..'"
-            )));
+            return Err(ChrootError::usage(
+                format!("bind target '{target}' must be an absolute path below / and without '..'"),
+                "write SRC:DST with the DST that it is to have inside, such as /src",
+            ));
         }
         for own in ["/proc", "/sys", "/dev", OWN_DIR] {
             if self.target.starts_with(own) || Path::new(own).starts_with(&self.target) {
-                return Err(ChrootError::usage(format!(
-                    "bind target '{target}': {own} belongs to the sandbox"
-                )));
+                return Err(ChrootError::usage(
+                    format!("bind target '{target}': {own} belongs to the sandbox"),
+                    "choose another place inside, such as /src",
+                ));
             }
         }
         Ok(())
@@ -82,7 +84,10 @@ impl FromStr for Bind {
         };
         let Some((source, target)) = paths.rsplit_once(':').filter(|(s, t)| !s.is_empty() && !t.is_empty())
         else {
-            return Err(ChrootError::usage(format!("bind '{text}' is not SRC:DST[:rw]")));
+            return Err(ChrootError::usage(
+                format!("bind '{text}' is not SRC:DST[:rw]"),
+                "write SRC:DST, or SRC:DST:rw to let it be written to",
+            ));
         };
         let bind = Self { source: source.into(), target: target.into(), writable };
         bind.check()?;
