@@ -22,6 +22,8 @@ demo: ## the main job on real Debian packages, from pack to product
 test: ## all tests; those with Isar are skipped, loudly, where there is no Isar
 	@scripts/setup build test
 	@scripts/build
+	@scripts/package deb
+	@scripts/package static || echo "make: no file without libraries can be made here: its tests are skipped"
 	@scripts/run-tests
 
 .PHONY: test-cargo
@@ -33,6 +35,8 @@ test-cargo: ## the tests of the crates
 test-cli: ## the tests of the command line on real Debian trees
 	@scripts/setup build test
 	@scripts/build
+	@scripts/package deb
+	@scripts/package static || echo "make: no file without libraries can be made here: its tests are skipped"
 	@scripts/run-tests cli
 
 .PHONY: test-attacks
@@ -105,6 +109,11 @@ install: ## the helper with man pages and completions below $$PREFIX [default: /
 	@scripts/setup build
 	@scripts/build
 	@scripts/as-root env DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" scripts/install
+
+.PHONY: packages
+packages: ## a Debian package of the helper, and a file that needs no libraries, in build/packages
+	@scripts/setup build package
+	@scripts/package deb static
 
 .PHONY: lint
 lint: ## formatting, clippy, licences and sources, shell, recipes, python
