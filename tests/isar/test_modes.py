@@ -106,6 +106,13 @@ def test_unusable_settings_stop_the_build_before_parsing(make, settings, message
     assert_refused_before_parsing(make(settings), message)
 
 
+def test_a_variable_that_is_nearly_one_of_the_layer_is_told(make):
+    build = make('TEMPLATE_MOD = "consume"\nTEMPLATE_FORBID = "maybe"')
+    assert_refused_before_parsing(build, "TEMPLATE_FORBID is neither '0' nor '1'")
+    assert build.output.count("which nobody reads") == 1
+    assert "WARNING: TEMPLATE_MOD is set, which nobody reads: is TEMPLATE_MODE meant?" in build.output
+
+
 def test_a_wrong_value_in_a_multiconfig_names_it(make):
     build = make("", {"native": f'{NATIVE}TEMPLATE_MODE = "on"\n'})
     assert_refused_before_parsing(build, "multiconfig 'native': TEMPLATE_MODE has the unknown value 'on'")
