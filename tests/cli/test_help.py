@@ -71,3 +71,14 @@ def test_others_read_theirs(installed, shell, path):
 def test_a_reader_that_has_enough_is_no_failure():
     done = support.command("bash", "-c", 'set -o pipefail; "$0" completion zsh | head -1', support.HELPER)
     assert done.stdout.startswith("#compdef") and not done.stderr
+
+
+@pytest.mark.parametrize("verb", [verb for verb in verbs() if verb != "help"])
+def test_the_help_of_every_verb_is_whole(verb):
+    """What it does, which privilege it needs, examples, and how it ends."""
+    text = support.command(support.HELPER, verb, "--help").stdout
+    about = text.split("Usage:")[0]
+    assert len(about.split()) > 15
+    assert re.search(r"\broot\b|privilege|you may write", about), about
+    assert re.search(r"^Examples?:\n  (sudo )?isar-template " + verb, text, re.MULTILINE), text
+    assert re.search(r"^Exit codes:\n    0  done", text, re.MULTILINE), text

@@ -10,23 +10,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::verbs;
 
-/// Shown below the help.
-const EXIT_CODES: &str = "\
-Exit codes:
-    0  done, or nothing to do (the report says which)
-    1  internal error, input or output failed
-    2  wrong usage or configuration
-    3  not trusted or damaged: the message says which
-    4  refused: policy, plan not solvable, wrong distribution or architecture
-    5  missing privilege or host tool
-    6  a package operation failed
-    7  diff or qa found something
-    8  network or repository failure: a retry may help
-  130  interrupted
-
+/// Shown below the help, after the exit codes.
+const SURROUNDINGS: &str = "\
 Without root:
-  Verbs that need root do without where the user has sub-ids (/etc/subuid, /etc/subgid, package uidmap), in a user
-  namespace and with a store of the user's own.
+  Verbs that need root do without where the user has sub-ids (/etc/subuid, /etc/subgid, package uidmap),
+  in a user namespace and with a store of the user's own.
 
 Environment:
   ISAR_TEMPLATE_STORE  the store, unless --store is given
@@ -38,7 +26,7 @@ Environment:
 /// A template is a prebuilt root filesystem with the build chroots and packages that belong to it. A platform team
 /// packs and signs it as a bundle; product teams import it and install packages on top, in seconds.
 #[derive(Debug, Parser)]
-#[command(name = "isar-template", version, after_help = EXIT_CODES, max_term_width = 100, propagate_version = true)]
+#[command(name = "isar-template", version, after_help = SURROUNDINGS, max_term_width = 100, propagate_version = true)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,

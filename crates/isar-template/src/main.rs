@@ -6,6 +6,7 @@
 
 mod chain;
 mod cli;
+mod codes;
 mod html;
 mod junit;
 mod output;
@@ -17,12 +18,12 @@ mod verbs;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 fn main() -> ExitCode {
     // takes over when this process is the inside of a sandbox
     template_chroot::sandbox_entry();
-    let cli = match cli::Cli::try_parse() {
+    let cli = match codes::command().try_get_matches().and_then(|given| cli::Cli::from_arg_matches(&given)) {
         Ok(cli) => cli,
         Err(error) => return output::usage_error(&error),
     };

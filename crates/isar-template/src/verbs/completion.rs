@@ -6,14 +6,14 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::{Args, CommandFactory, ValueEnum};
+use clap::{Args, ValueEnum};
 use clap_complete::Shell;
 
-use crate::cli::Cli;
+use crate::codes;
 
 /// Print what makes a shell complete verbs and options
 ///
-/// Reads and writes nothing else. Packages bring it along; else put it where the shell looks for completions.
+/// Reads and writes nothing else, and needs no privilege. Packages bring it along; else put it where the shell looks for completions.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -41,7 +41,7 @@ pub fn run(opts: &CompletionOpts) -> Result<u8> {
         ShellArg::Fish => Shell::Fish,
     };
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "isar-template", &mut script);
+    clap_complete::generate(shell, &mut codes::command(), "isar-template", &mut script);
     match io::stdout().write_all(&script) {
         // whoever reads it has enough
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(0),
@@ -51,7 +51,7 @@ pub fn run(opts: &CompletionOpts) -> Result<u8> {
 
 /// Write the manual pages of all verbs
 ///
-/// One file for each, into a directory: for those who make packages. `make install` does.
+/// One file for each, into a directory that you may write to: for those who make packages. `make install` does.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -66,7 +66,7 @@ pub fn write_pages(opts: &ManOpts) -> Result<u8> {
     let dir = &opts.dir;
     std::fs::create_dir_all(dir).with_context(|| format!("creating '{}'", dir.display()))?;
     // how wide the terminal is does not matter
-    let command = Cli::command().disable_help_subcommand(true).term_width(80);
+    let command = codes::command().disable_help_subcommand(true).term_width(80);
     clap_mangen::generate_to(command, dir).with_context(|| format!("writing to '{}'", dir.display()))?;
     Ok(0)
 }

@@ -19,7 +19,7 @@ use crate::remote;
 
 /// Fetch a bundle from a registry or a web server
 ///
-/// The bundle has its signatures, and is there when it is complete. Every blob has the digest that was
+/// Writes a directory or a tar, which has the signatures as well, and is there when it is complete. Needs no privilege. Every blob has the digest that was
 /// declared, but who has signed it is verified only when --allowed-signers and --identity are given, and that before
 /// contents are fetched (but of a tar on a web server that gives no parts of files); import verifies in any case.
 /// Logins are those of podman, skopeo and docker.

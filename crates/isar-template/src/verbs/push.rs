@@ -17,8 +17,8 @@ use crate::{output, source};
 
 /// Put a bundle into a registry
 ///
-/// Under the tag of its version, and the runnable image under VERSION-rootfs, for podman and others. Blobs that the repository has
-/// are not sent again. Signatures go along, in both forms that OCI 1.1 knows: as referrers, and in the list with the tag
+/// Reads the bundle, writes nothing here, and needs no privilege but the login. It gets the tag of its version, and the
+/// runnable image VERSION-rootfs, for podman and others. Blobs that the repository has are not sent again. Signatures go along, in both forms that OCI 1.1 knows: as referrers, and in the list with the tag
 /// of the digest. A tag that means something else already is left alone, unless --force is given. Logins are those of podman,
 /// skopeo and docker.
 ///
