@@ -180,6 +180,7 @@ fn usual_hint(kind: &str, message: &str) -> Option<String> {
         "io" if has_errno(message, &[Errno::EACCES, Errno::EPERM]) => {
             "run it as the user who may do this, or with sudo"
         }
+        "io" if has_errno(message, &[Errno::ENOENT, Errno::ENOTDIR]) => "check the path",
         "io" if has_errno(message, &[Errno::EROFS]) => "use a place that can be written to",
         _ => return None,
     };

@@ -7,13 +7,19 @@
 
 use std::io::IsTerminal;
 use std::sync::Mutex;
+use std::time::Duration;
 
+use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 use template_bundle::pack;
 use template_bundle::{Error, Kind, Result};
 
 use crate::cli::{Global, ProgressMode};
 use crate::output;
+
+/// Terminals with fewer columns have no room for a bar.
+const NARROW: u16 = 60;
+const TICK: Duration = Duration::from_millis(200);
 
 /// Shows what is going on.
 pub struct Progress {
@@ -45,7 +51,7 @@ impl Progress {
             ProgressMode::None => Mode::Silent,
             ProgressMode::Plain => Mode::Plain,
             ProgressMode::Bitbake => Mode::Bitbake,
-            ProgressMode::Auto if std::io::stderr().is_terminal() => Mode::Bar(bar()),
+            ProgressMode::Auto if std::io::stderr().is_terminal() => Mode::Bar(ProgressBar::no_length()),
             ProgressMode::Auto => Mode::Plain,
         };
         Progress { mode, verb, state: Mutex::default() }
@@ -64,7 +70,10 @@ impl Progress {
     pub fn percent(&self, percent: f32, what: &str) {
         let mut state = self.state();
         if let Mode::Bar(bar) = &self.mode {
-            bar.set_length(100);
+            if state.total != 100 {
+                bar.set_style(Known::Percent.style());
+                bar.set_length(100);
+            }
             bar.set_message(output::plain(&format!("{}: {what}", state.step)));
         }
         state.total = 100;
@@ -113,13 +122,26 @@ impl Progress {
     }
 }
 
-fn bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{prefix} {msg} {wide_bar} {percent:>3}% {bytes_per_sec} {eta}");
-    let bar = ProgressBar::no_length();
-    if let Ok(style) = style {
-        bar.set_style(style);
+/// What is known of a step.
+enum Known {
+    Bytes,
+    Percent,
+    Nothing,
+}
+
+impl Known {
+    /// What fits into a line of the terminal, which may have another width than for the last step.
+    fn style(&self) -> ProgressStyle {
+        let is_narrow = Term::stderr().size_checked().is_some_and(|(_, columns)| columns < NARROW);
+        let template = match (self, is_narrow) {
+            (Known::Bytes, false) => "{prefix} {msg} {wide_bar} {percent:>3}% {decimal_bytes_per_sec} {eta}",
+            (Known::Percent, false) => "{prefix} {wide_msg} {bar:20} {percent:>3}% {eta}",
+            (Known::Nothing, false) => "{prefix} {wide_msg} {elapsed}",
+            (Known::Nothing, true) => "{wide_msg} {elapsed}",
+            (_, true) => "{wide_msg} {percent:>3}% {eta}",
+        };
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
     }
-    bar
 }
 
 impl pack::Progress for Progress {
@@ -128,11 +150,15 @@ impl pack::Progress for Progress {
         *state = State { step: what.to_string(), total: bytes, ..State::default() };
         match &self.mode {
             Mode::Bar(bar) => {
+                let known = if bytes > 0 { Known::Bytes } else { Known::Nothing };
+                bar.set_style(known.style());
                 bar.set_prefix(self.verb);
                 bar.set_message(what.to_string());
                 bar.set_length(bytes);
                 bar.set_position(0);
-                bar.reset_elapsed();
+                bar.reset();
+                // how long it takes goes on while nothing else happens
+                bar.enable_steady_tick(TICK);
             }
             Mode::Plain | Mode::Bitbake => output::say(&format!("{}: {what}", self.verb)),
             Mode::Silent => {}

@@ -98,12 +98,26 @@ pub trait Progress: Sync {
     fn advance(&self, bytes: u64) -> Result<()>;
 }
 
+/// Whether there is something to pack.
+fn check_place(name: &str, path: &Path) -> Result<()> {
+    let what = format!("component '{name}': '{}'", path.display());
+    match path.metadata() {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Err(Error::new(Kind::NotFound, format!("{what} does not exist")).hint("check the path behind the ="))
+        }
+        Ok(meta) if name == ROOTFS && !meta.is_dir() => Err(Error::usage(format!("{what} is no directory"))
+            .hint("unpack it first, as root: tar --xattrs --xattrs-include='*' --numeric-owner -x -f FILE -C DIR")),
+        _ => Ok(()),
+    }
+}
+
 /// Packs a bundle. Nothing is at the output until it is complete.
 pub fn pack(input: &Input, output: &Path, progress: &dyn Progress) -> Result<Packed> {
     names::check_name(&input.name)?;
     names::check_version(&input.version)?;
-    for (at, (name, _)) in input.components.iter().enumerate() {
+    for (at, (name, path)) in input.components.iter().enumerate() {
         names::check_component(name)?;
+        check_place(name, path)?;
         if input.components[..at].iter().any(|(other, _)| other == name) {
             return Err(
                 Error::usage(format!("component '{name}' is given twice")).hint("give each component once")

@@ -51,7 +51,7 @@ pub fn scan(path: &Path) -> Result<(Vec<Entry>, Notes)> {
         scan.add(&path.canonicalize().doing("reading", path)?, name, &meta)?;
     } else {
         return Err(Error::usage(format!("'{}' is neither a directory nor a file", path.display()))
-            .hint("give the directory of a root filesystem, or a tar of one"));
+            .hint("give a directory, or a file"));
     }
     Ok((scan.entries, scan.notes))
 }

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) The isar-template authors
+"""Progress on a real terminal: of any width, with and without colours, and when somebody presses Ctrl-C."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import termios
+import time
+
+import pytest
+
+import support
+
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@pytest.fixture(scope="module")
+def tree(session_dir):
+    """Something that takes a second to pack."""
+    extra = {"usr/lib/file-%d" % number: os.urandom(4 << 20).hex() for number in range(10)}
+    return support.make_tiny_root(session_dir + "/for-progress", extra=extra)
+
+
+class Terminal:
+    """A program that runs in a terminal of so many columns."""
+
+    def __init__(self, columns, argv, **variables):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            time.sleep(0.2)  # the size comes first
+            os.execve(argv[0], argv, {**os.environ, "TERM": "xterm-256color", **variables})
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        self.text = ""
+
+    def read(self, until=None, seconds=60):
+        """Reads until something is seen, or to the end."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not (until and re.search(until, self.text)):
+            if select.select([self.fd], [], [], 0.1)[0]:
+                try:
+                    self.text += os.read(self.fd, 1 << 16).decode()
+                except OSError:
+                    break
+        return self.text
+
+    def press(self, key):
+        os.write(self.fd, key)
+
+    def end(self):
+        """All that was shown in lines, and the exit code."""
+        self.read()
+        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        os.close(self.fd)
+        return [ESCAPE.sub("", line) for line in re.split("[\r\n]+", self.text)], code
+
+
+def pack(helper, tree, out):
+    return helper.argv("pack", "--name", "a", "--version", "1", "--component", "rootfs=" + tree, "--output", out)
+
+
+@pytest.mark.parametrize("columns", [200, 80, 40, 20])
+def test_a_line_of_progress_fits_into_the_terminal(helper, tmp, tree, columns):
+    lines, code = Terminal(columns, pack(helper, tree, tmp + "/bundle")).end()
+    shown = [line for line in lines if "%" in line]
+    assert code == 0 and len(shown) > 1, lines
+    assert max(map(len, shown)) <= columns, shown
+    if columns >= 80:
+        # the step, a rate, and the time left
+        assert any(re.search(r"pack rootfs [█░].*\d+% [\d.]+ [kM]B/s \d+s", line) for line in shown), shown
+
+
+def test_colours_are_left_out_when_nobody_wants_them(helper, tmp, tree):
+    coloured = re.compile("\x1b\\[[0-9;]*[1-9][0-9;]*m")
+    terminal = Terminal(80, pack(helper, tree, tmp + "/bundle"), NO_COLOR="1")
+    terminal.end()
+    assert not coloured.search(terminal.text)
+    terminal = Terminal(80, helper.argv("pack"), NO_COLOR="1")
+    terminal.end()
+    assert not coloured.search(terminal.text) and "error:" in terminal.text
+
+
+def test_ctrl_c_ends_it(helper, tmp, tree):
+    terminal = Terminal(80, pack(helper, tree, tmp + "/bundle"))
+    terminal.read(until=r"[1-9]%")
+    pressed = time.monotonic()
+    terminal.press(b"\x03")
+    lines, code = terminal.end()
+    assert code == 130 and "error: interrupted: SIGINT" in "\n".join(lines), lines
+    assert time.monotonic() - pressed < 10
+    # the cursor is there again, and nothing else is left
+    assert terminal.text.rfind("\x1b[?25h") >= terminal.text.rfind("\x1b[?25l")
+    assert not os.listdir(tmp)
