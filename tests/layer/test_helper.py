@@ -56,6 +56,21 @@ def test_a_failure_carries_message_hint_and_kind():
     assert caught.value.kind == "unknown-key"
 
 
+@pytest.mark.parametrize("said", ["sudo: a password is required", None])
+def test_without_sudo_it_is_said_who_can_change_that(store, program, tmp_path, monkeypatch, said):
+    """It asks for a password, or is not there."""
+    if said:
+        sudo = tmp_path / "bin" / "sudo"
+        sudo.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+        sudo.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin")
+    d = store({"TEMPLATE_HELPER": program, "TEMPLATE_STORE_DIR": "/nowhere", "BB_ORIGENV": Environment()})
+    for call in (lambda: helper.run(d, "import"), lambda: helper.as_root(d, "true")):
+        with pytest.raises(helper.HelperError, match=said or "sudo is not installed") as caught:
+            call()
+        assert "NOPASSWD" in caught.value.hint
+
+
 @pytest.mark.parametrize("output", ["", "panicked", "[]", "{}", '{"ok": false}'])
 def test_a_crash_shows_the_last_line(output):
     with pytest.raises(helper.HelperError, match="isar-template import: killed"):

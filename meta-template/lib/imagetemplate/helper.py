@@ -20,6 +20,10 @@ PASSED = (
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 # Isar's, so that whatever tries the network nevertheless fails at once
 DEAD_PROXY = "http://this.should.fail:4242"
+SUDO = (
+    "Isar and this layer run programs as root by sudo, without a password: have an administrator allow that to who builds, "
+    "as Isar's user manual says ('USER ALL=NOPASSWD: ALL' in a file of /etc/sudoers.d)"
+)
 TRUE = ("1", "y", "yes", "true")
 PROGRESS = re.compile(r"(\d{1,3})%$")
 
@@ -106,7 +110,10 @@ def run_privileged(d, argv, **options):
     """Start `argv` as root in a known environment; returns the Popen object."""
     environment = _environment(d, "/root")
     settings = [f"{name}={value}" for name, value in environment.items()]
-    return subprocess.Popen(["sudo", "-n", "--", "/usr/bin/env", "-i", *settings, *argv], **options)
+    try:
+        return subprocess.Popen(["sudo", "-n", "--", "/usr/bin/env", "-i", *settings, *argv], **options)
+    except FileNotFoundError:
+        raise HelperError("sudo is not installed", SUDO) from None
 
 
 def run_plain(d, argv, **options):
@@ -122,7 +129,7 @@ def as_root(d, *argv, text=""):
     output, errors = process.communicate(text.encode(errors="surrogateescape"))
     if process.returncode:
         said = (errors or output).decode(errors="replace").strip()
-        raise HelperError(f"running {' '.join(argv)}: {said or process.returncode}")
+        raise HelperError(f"running {' '.join(argv)}: {said or process.returncode}", _hint(said))
     return output.decode(errors="surrogateescape")
 
 
@@ -182,4 +189,9 @@ def parse_result(verb, status, output, last=""):
         return result
     error = result.get("error") or {}
     message = error.get("message") or last or f"exit code {status}"
-    raise HelperError(f"{NAME} {verb}: {message}", error.get("hint"), error.get("kind"), verb)
+    raise HelperError(f"{NAME} {verb}: {message}", error.get("hint") or _hint(message), error.get("kind"), verb)
+
+
+def _hint(message):
+    """What to do when it was not our program that spoke."""
+    return SUDO if message.startswith("sudo: ") else None
