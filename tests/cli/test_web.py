@@ -69,6 +69,16 @@ def test_a_bundle_is_imported(lighttpd, helper, publisher, releases, form):
     assert fetched < 1.2 * size_of(releases + "/tiny-1.0"), fetched
 
 
+def test_what_may_be_a_proof_is_shown_nowhere(lighttpd, helper, publisher):
+    url = lighttpd.url + "/tiny-1.0.tar?X-Signature=geheim"
+    result = helper("-vv", "import", *publisher.trust, url, env=lighttpd.environment())
+    assert "geheim" not in result.stdout + result.stderr
+    result = helper("-vv", "import", *publisher.trust, url.replace("1.0", "3.0"), env=lighttpd.environment(), code=USAGE)
+    assert "does not exist" in result.stderr and "geheim" not in result.stderr
+    result = helper("-vv", "import", *publisher.trust, "https://127.0.0.1:1/a.tar?X-Signature=geheim", code=NETWORK)
+    assert "geheim" not in result.stderr
+
+
 @pytest.mark.parametrize("form", ["tiny-%s.tar", "tiny-%s"])
 def test_of_the_next_release_only_what_is_new_is_fetched(lighttpd, helper, publisher, releases, form):
     helper("import", *publisher.trust, releases + "/tiny-1.0")

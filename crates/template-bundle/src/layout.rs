@@ -91,7 +91,7 @@ impl Layout {
         } else if meta.is_file() {
             let file = File::open(path).doing("opening bundle", path)?;
             let again = file.try_clone().doing("opening bundle", path)?;
-            let members = members(path, again)?;
+            let members = members(path, again, &|| Ok(()))?;
             Place::Tar(Arc::new(file), members)
         } else {
             return Err(no_layout(path, "it is neither a directory nor a file"));
@@ -242,12 +242,17 @@ pub fn blob_name(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 
-/// Where the members of a layout's tar are: name to offset and size.
-pub fn members(path: &Path, tar: impl Read + Seek + 'static) -> Result<HashMap<String, (u64, u64)>> {
+/// Where the members of a layout's tar are: name to offset and size. `go_on` is asked at each.
+pub fn members(
+    path: &Path,
+    tar: impl Read + Seek + 'static,
+    go_on: &dyn Fn() -> Result<()>,
+) -> Result<HashMap<String, (u64, u64)>> {
     let tar: Box<dyn Seekable> = Box::new(tar);
     let mut archive = Members::new(Source::Plain(BufReader::with_capacity(1 << 13, tar)));
     let mut members = HashMap::new();
     while let Some(member) = archive.next().map_err(|e| no_tar(path, e))? {
+        go_on()?;
         let Some(name) = name_of(path, &member)? else { continue };
         let at = archive.position().map_err(|e| no_tar(path, e))?;
         if members.insert(name.clone(), (at, member.size)).is_some() {

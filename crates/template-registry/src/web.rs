@@ -66,7 +66,8 @@ impl Web {
         let index = match self.address.is_tar() {
             true => match self.open_tar()? {
                 Opened::Parts(first) => {
-                    self.members = Some(layout::members(Path::new(&self.name()), first)?);
+                    self.members =
+                        Some(layout::members(Path::new(&self.name()), first, &|| progress.advance(0))?);
                     self.small("index.json", MAX_UNSIGNED)?
                 }
                 Opened::Whole(response) => return Ok(Found::All(self.unpack(response, layout, progress)?)),
