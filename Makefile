@@ -126,7 +126,8 @@ docs: ## write the generated pages of docs/ anew
 	@scripts/build
 	@scripts/generate-docs
 
+# kas builds in build/ as well, so only what is ours goes
 .PHONY: clean
 clean: ## remove what was built here
 	rm -rf target
-	scripts/as-root rm -rf build
+	scripts/as-root rm -rf --one-file-system $(addprefix build/,package packages bench-cache fuzz test-cache test-results test-tmp)

@@ -82,3 +82,7 @@ def test_the_help_of_every_verb_is_whole(verb):
     assert re.search(r"\broot\b|privilege|you may write", about), about
     assert re.search(r"^Examples?:\n  (sudo )?isar-template " + verb, text, re.MULTILINE), text
     assert re.search(r"^Exit codes:\n    0  done", text, re.MULTILINE), text
+    # a line that is wrapped cannot be pasted
+    examples = re.search(r"^Examples?:\n(.*?)^Exit codes", text, re.MULTILINE | re.DOTALL).group(1)
+    lines = examples.replace("\\\n", " ").splitlines()
+    assert all(re.match("  (sudo )?isar-template " + verb, line) for line in lines if line), examples

@@ -2,6 +2,7 @@
 # Copyright (c) The isar-template authors
 """Progress on a real terminal: of any width, with and without colours, and when somebody presses Ctrl-C."""
 
+import codecs
 import fcntl
 import os
 import pty
@@ -34,7 +35,8 @@ class Terminal:
             time.sleep(0.2)  # the size comes first
             os.execve(argv[0], argv, {**os.environ, "TERM": "xterm-256color", **variables})
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        self.text = ""
+        # a character may come in two parts
+        self.decoder, self.text = codecs.getincrementaldecoder("utf-8")(), ""
 
     def read(self, until=None, seconds=60):
         """Reads until something is seen, or to the end."""
@@ -42,7 +44,7 @@ class Terminal:
         while time.monotonic() < end and not (until and re.search(until, self.text)):
             if select.select([self.fd], [], [], 0.1)[0]:
                 try:
-                    self.text += os.read(self.fd, 1 << 16).decode()
+                    self.text += self.decoder.decode(os.read(self.fd, 1 << 16))
                 except OSError:
                     break
         return self.text

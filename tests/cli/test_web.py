@@ -4,9 +4,11 @@
 
 import base64
 import glob
+import hashlib
 import json
 import os
 import shutil
+import tarfile
 
 import pytest
 
@@ -77,6 +79,10 @@ def test_what_may_be_a_proof_is_shown_nowhere(lighttpd, helper, publisher):
     assert "does not exist" in result.stderr and "geheim" not in result.stderr
     result = helper("-vv", "import", *publisher.trust, "https://127.0.0.1:1/a.tar?X-Signature=geheim", code=NETWORK)
     assert "geheim" not in result.stderr
+    for words in (["verify", *publisher.trust], ["push"], ["diff", "/etc"]):
+        for address in ("https://127.0.0.1:1/a.tar?X-Signature=geheim", "https://me:geheim@127.0.0.1/a.tar"):
+            more = ["oci://127.0.0.1:1/a"] if words == ["push"] else []
+            assert "geheim" not in helper("-vv", *words, address, *more, code=USAGE).stderr
 
 
 @pytest.mark.parametrize("form", ["tiny-%s.tar", "tiny-%s"])
@@ -93,7 +99,7 @@ def test_a_server_without_parts_gives_all(simple, helper, publisher, releases, f
     """What the store has is not read again nevertheless."""
     helper("import", *publisher.trust, PLAIN, simple.url + "/" + form % "1.0")
     result = helper.json("-v", "import", *publisher.trust, PLAIN, simple.url + "/" + form % "2.0")
-    assert result["bytesFetched"] > 4 * MIB and result["bytesRead"] < MIB, result
+    assert 4 * MIB < result["bytesFetched"] <= size_of(releases + "/tiny-2.0") and result["bytesRead"] < MIB, result
     assert helper.json("inspect", "tiny:2.0")["digest"] == helper.json("inspect", releases + "/tiny-2.0")["digest"]
     assert helper.json("fsck")["findings"] == []
 
@@ -127,6 +133,65 @@ def test_what_was_altered_is_not_taken(tmp, helper, publisher, releases, form, g
     server.stop()
     assert error["kind"] in ("digest-differs", "damaged") and error["hint"], error
     assert not helper.json("list")["templates"]
+
+
+def test_of_a_tar_that_comes_as_a_whole_documents_alone_are_not_fetched(simple, helper, publisher):
+    """It would all go to a temporary directory, just to be looked at."""
+    error = helper.error("inspect", PLAIN, *publisher.trust, simple.url + "/tiny-1.0.tar", code=USAGE)
+    assert "no parts of files" in error["message"] and "pull" in error["hint"]
+    assert helper.json("inspect", PLAIN, *publisher.trust, simple.url + "/tiny-1.0")["verified"] is True
+
+
+@pytest.fixture
+def derived(helper, tmp, publisher, releases):
+    """A bundle that leaves its parent's layers to the parent."""
+    out = tmp + "/derived/product"
+    os.makedirs(tmp + "/derived")
+    helper("pack", "--name", "parent", "--version", "1.0", "--component", "rootfs=" + releases + "/root-1.0", "--sign", publisher.key,
+           "--output", tmp + "/derived/parent")
+    helper("pack", "--name", "product", "--version", "1.0", "--component", "rootfs=" + releases + "/root-1.0",
+           "--parent", tmp + "/derived/parent", *publisher.trust, "--sign", publisher.key, "--output", out)
+    # what install derives names the parent's blobs, and this one has the very same
+    documents = helper.json("inspect", out)["manifest"]["components"][0]
+    for blob in (documents["tree"]["digest"], documents["tree"]["tocDigest"]):
+        os.remove(out + "/blobs/sha256/" + blob.partition(":")[2])
+    support.command("tar", "-c", "-C", out, "-f", out + ".tar", ".")
+    return tmp + "/derived"
+
+
+@pytest.mark.parametrize("form", ["product", "product.tar"])
+@pytest.mark.parametrize("gives_parts", [True, False])
+def test_a_derived_bundle(derived, helper, tmp, publisher, form, gives_parts):
+    registry.need("lighttpd", "htpasswd", "openssl")
+    server = web.Lighttpd(tmp + "/lighttpd", derived) if gives_parts else web.Simple(derived)
+    env = server.environment() if gives_parts else None
+    try:
+        place = [PLAIN, server.url + "/" + form]
+        error = helper.error("import", *publisher.trust, *place, env=env, code=UNTRUSTED)
+        assert "holds what changed since 'parent:1.0'" in error["message"] and "import the parent" in error["hint"], error
+        assert server.url in error["message"]
+        helper("pull", *place, tmp + "/pulled", env=env)
+        helper("import", *publisher.trust, derived + "/parent")
+        helper("import", *publisher.trust, *place, env=env)
+        assert helper.json("fsck")["findings"] == []
+        helper("import", *publisher.trust, tmp + "/pulled")
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("gives_parts", [True, False])
+def test_a_tar_that_lacks_a_blob_is_not_pulled(tmp, helper, releases, gives_parts):
+    registry.need("lighttpd", "htpasswd", "openssl")
+    os.mkdir(tmp + "/root")
+    support.command("cp", "-a", releases + "/tiny-1.0", tmp + "/copy")
+    os.remove(max(glob.glob(tmp + "/copy/blobs/sha256/*"), key=os.path.getsize))
+    support.command("tar", "-c", "-C", tmp + "/copy", "-f", tmp + "/root/a.tar", ".")
+    server = web.Lighttpd(tmp + "/lighttpd", tmp + "/root") if gives_parts else web.Simple(tmp + "/root")
+    try:
+        helper.error("pull", PLAIN, server.url + "/a.tar", tmp + "/out", env=server.environment() if gives_parts else None, code=UNTRUSTED)
+        assert not os.path.exists(tmp + "/out")
+    finally:
+        server.stop()
 
 
 def test_other_verbs_take_it(lighttpd, helper, tmp, publisher, releases):
@@ -168,6 +233,33 @@ def test_a_login(lighttpd, helper, tmp, publisher):
     assert "auth.json" in error["hint"] and "the server says 401" in error["message"]
     auth = json.dumps({"auths": {lighttpd.host: {"auth": base64.b64encode(b"me:secret").decode()}}})
     helper("import", *publisher.trust, url, env=lighttpd.environment(REGISTRY_AUTH_FILE=support.write(tmp + "/auth.json", auth)))
+
+
+def test_a_hostile_server_is_not_asked_for_more_than_a_bundle_has(simple, helper, tmp, publisher, releases):
+    """An image index with any number of manifests, tars with any number of headers, names without end."""
+    folder = releases + "/hostile"
+    support.command("cp", "-a", releases + "/tiny-1.0", folder)
+    with open(folder + "/index.json", encoding="utf-8") as file:
+        top = json.load(file)
+    template = [entry for entry in top["manifests"] if entry.get("artifactType", "").endswith("template.v0") or "template" in entry.get("artifactType", "")][0]
+    with open(folder + "/blobs/sha256/" + template["digest"].partition(":")[2], encoding="utf-8") as file:
+        index = json.load(file)
+    index["manifests"] += [dict(index["manifests"][0], digest="sha256:%064x" % number) for number in range(5000)]
+    content = json.dumps(index).encode()
+    template.update(digest="sha256:" + hashlib.sha256(content).hexdigest(), size=len(content))
+    support.write(folder + "/blobs/sha256/" + template["digest"].partition(":")[2], content)
+    support.write(folder + "/index.json", json.dumps(top))
+    error = helper.error("import", *publisher.trust, PLAIN, simple.url + "/hostile", code=UNTRUSTED)
+    assert error["kind"] in ("damaged", "tag-differs") and "fetching manifest" not in error["message"], error
+    with tarfile.open(releases + "/many.tar", "w") as tar:
+        for number in range(100_001):
+            tar.addfile(tarfile.TarInfo("a%d" % number))
+    with tarfile.open(releases + "/long.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("n" * 70_000))
+    for name in ("many.tar", "long.tar"):
+        error = helper.error("import", *publisher.trust, PLAIN, simple.url + "/" + name, code=UNTRUSTED)
+        assert "is no template bundle" in error["message"], error
+    assert not os.listdir(tmp + "/store/tmp")
 
 
 def test_wrong_places(lighttpd, simple, helper, releases, publisher, tmp):

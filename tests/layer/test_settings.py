@@ -37,7 +37,7 @@ def consume(program, tmp_path):
         "TEMPLATE_MODE": "consume",
         "TEMPLATE_SOURCE": str(bundle),
         "TEMPLATE_ALLOWED_SIGNERS": str(signers),
-        "TEMPLATE_IDENTITY": "platform@example.org",
+        "TEMPLATE_IDENTITY": "platform-team@example.org",
         "TEMPLATE_ANCHOR": "strict",
         "TEMPLATE_QA": "off",
         "TEMPLATE_HELPER": program,
@@ -152,8 +152,8 @@ def test_errors_of_consume_end_with_the_line_to_add(store, consume, name, value)
 @pytest.mark.parametrize(
     "signers, identity",
     [
-        ("", "platform@example.org"),
-        ("# none\n*@example.com ssh-ed25519 A\n", "platform@example.org"),
+        ("", "platform-team@example.org"),
+        ("# none\n*@example.com ssh-ed25519 A\n", "platform-team@example.org"),
         ("# ours\n\nteam@example.com,other@example.com ssh-ed25519 A\n", "team@example.com"),
     ],
 )

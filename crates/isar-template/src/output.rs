@@ -155,7 +155,9 @@ fn classify(error: &anyhow::Error) -> Failure {
 
 /// Whether a message has what the system says for one of these.
 fn has_errno(message: &str, of: &[Errno]) -> bool {
-    of.iter().any(|errno| message.contains(errno.desc()))
+    // one library says "Disk quota exceeded", another one "Quota exceeded"
+    let message = message.to_lowercase();
+    of.iter().any(|errno| message.contains(&errno.desc().to_lowercase()))
 }
 
 /// What to do about an error that does not say so itself.

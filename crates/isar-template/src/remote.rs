@@ -14,7 +14,7 @@ use template_bundle::bundle::Bundle;
 use template_bundle::manifest::{Component, TemplateManifest, Tree};
 use template_bundle::pack::timestamp_now;
 use template_bundle::{Digest, Error, Kind};
-use template_registry::{Documents, Place, Remote, Traffic, Wanted};
+use template_registry::{Documents, Extent, Place, Remote, Traffic, Wanted};
 use template_store::{Imported, Lacking, Proven, Store};
 
 use crate::cli::{Cli, Trust};
@@ -88,24 +88,52 @@ pub fn import(
     }
     let mut remote = trust.remote(&place)?;
     let scratch = store.scratch()?;
-    let (mut bundle, documents) = documents(trust, &mut remote, &place, scratch.path(), progress)?;
-    let gate = template_store::close_gate(&store, progress)?;
+    let (mut bundle, documents) =
+        documents(trust, &mut remote, &place, scratch.path(), Extent::All, progress)?;
+    let mut traffic = Traffic::default();
+    let fetched =
+        fetch_lacking(&store, &mut bundle, &remote, &documents, scratch.path(), progress, &mut traffic);
+    let imported = fetched
+        .and_then(|()| template_store::import(&store, &bundle, &timestamp_now(), gc_root, progress))
+        // nobody knows the scratch directory
+        .map_err(|mut e| {
+            e.message = e.message.replace(&scratch.path().display().to_string(), &place.to_string());
+            e
+        })?;
+    Ok((store, imported, traffic))
+}
+
+/// Fetches the contents that the store lacks of a bundle whose documents are there.
+fn fetch_lacking(
+    store: &Store,
+    bundle: &mut Bundle,
+    remote: &Remote,
+    documents: &Documents,
+    layout: &Path,
+    progress: &Progress,
+    traffic: &mut Traffic,
+) -> template_bundle::Result<()> {
+    let gate = template_store::close_gate(store, progress)?;
     let there = store.blobs_of_trees(&bundle.manifest);
     // tables of contents say what else is needed
     let layers: BTreeSet<Digest> = trees(&bundle.manifest).map(|tree| tree.digest).collect();
-    let tables = |blob: &Digest| wanted(!there.contains(blob) && !layers.contains(blob));
-    let mut traffic = template_registry::contents(&remote, &documents, &tables, scratch.path(), progress)?;
-    let lacking = template_store::lacking(&store, &bundle, &gate)?;
+    let tables = |blob: &Digest| match there.contains(blob) || layers.contains(blob) {
+        true => Wanted::Nothing,
+        false if bundle.may_lack(blob) => Wanted::IfThere,
+        false => Wanted::Whole,
+    };
+    let of_tables = template_registry::contents(remote, documents, &tables, layout, progress)?;
+    let lacking = template_store::lacking(store, bundle, &gate)?;
     let parts = |blob: &Digest| match lacking.iter().find(|lacking| lacking.blob == *blob) {
         Some(Lacking { ranges: Some(ranges), .. }) => Wanted::Parts(ranges.clone()),
+        Some(_) if bundle.may_lack(blob) => Wanted::IfThere,
         lacking => wanted(lacking.is_some()),
     };
-    let of_layers = template_registry::contents(&remote, &documents, &parts, scratch.path(), progress)?;
-    traffic.moved += of_layers.moved;
+    let of_layers = template_registry::contents(remote, documents, &parts, layout, progress)?;
+    traffic.moved = documents.fetched + of_tables.moved + of_layers.moved;
     traffic.present = documents.size().saturating_sub(traffic.moved);
     bundle.leave_out(there);
-    let imported = template_store::import(&store, &bundle, &timestamp_now(), gc_root, progress)?;
-    Ok((store, imported, traffic))
+    Ok(())
 }
 
 fn trees(manifest: &TemplateManifest) -> impl Iterator<Item = &Tree> {
@@ -134,12 +162,13 @@ pub fn documents(
     remote: &mut Remote,
     place: &Place,
     layout: &Path,
+    extent: Extent,
     progress: &Progress,
 ) -> Result<(Bundle, Documents)> {
     // before anything is fetched: it may be wrong
     let policy = trust.is_given().then(|| trust.policy()).transpose()?;
     progress.step("fetching documents");
-    let documents = template_registry::documents(remote, layout, progress)?;
+    let documents = template_registry::documents(remote, layout, extent, progress)?;
     let bundle = match &policy {
         Some(policy) => Bundle::open(layout, policy, place.digest())?,
         None => Bundle::open_unverified(layout)?,
@@ -159,7 +188,8 @@ pub fn component(
     trust.policy()?;
     let mut remote = trust.remote(&place)?;
     let fetched = NewDir::new(target)?;
-    let (mut bundle, documents) = documents(trust, &mut remote, &place, fetched.path(), progress)?;
+    let (mut bundle, documents) =
+        documents(trust, &mut remote, &place, fetched.path(), Extent::All, progress)?;
     let blobs = |component: &Component| component.descriptors().into_iter().map(|blob| blob.digest);
     let wanted: BTreeSet<Digest> = blobs(bundle.manifest.component(name)?).collect();
     let others: BTreeSet<Digest> =

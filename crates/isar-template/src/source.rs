@@ -13,7 +13,7 @@ use template_bundle::bundle::{Bundle, path_of};
 use template_bundle::pack::timestamp_now;
 use template_bundle::signature::Policy;
 use template_bundle::{Digest, Error, signers};
-use template_registry::{Place, Traffic};
+use template_registry::{Extent, Place, Traffic};
 use template_store::{Imported, Store, Stored};
 
 use crate::cli::{Cli, Trust};
@@ -28,15 +28,27 @@ pub fn is_bundle(argument: &str) -> bool {
     argument.starts_with("oci:") || argument.contains('/') || argument.ends_with(".tar")
 }
 
+/// An argument in a message: without what may be a proof of who one is, in an address.
+pub fn shown(argument: &str) -> String {
+    let Some((scheme, rest)) = argument.split_once("://") else { return argument.escape_debug().to_string() };
+    let rest = rest.split('?').next().unwrap_or_default();
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = host.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}").escape_debug().to_string()
+}
+
 /// The path of a bundle; remote places are named as what they are.
 pub fn bundle_path(argument: &str) -> Result<std::path::PathBuf> {
     if Place::is_one(argument) {
-        return Err(Error::usage(format!("'{argument}' is remote, and this verb reads bundles on disk"))
-            .hint("fetch it with pull, or take it into the store with import")
-            .into());
+        return Err(Error::usage(format!(
+            "'{}' is remote, and this verb reads bundles on disk",
+            shown(argument)
+        ))
+        .hint("fetch it with pull, or take it into the store with import")
+        .into());
     }
     if let Some((scheme, _)) = argument.split_once("://") {
-        return Err(Error::usage(format!("'{argument}': bundles are not fetched by '{scheme}'"))
+        return Err(Error::usage(format!("'{}': bundles are not fetched by '{scheme}'", shown(argument)))
             .hint("remote ones are oci://HOST/REPOSITORY:VERSION or https://HOST/PATH.tar; download others first")
             .into());
     }
@@ -220,7 +232,8 @@ pub fn open_documents(
         let mut remote = trust.remote(&place)?;
         let dir =
             tempfile::tempdir().map_err(|e| Error::io("creating a directory in", std::env::temp_dir(), e))?;
-        let (bundle, _) = remote::documents(trust, &mut remote, &place, dir.path(), progress)?;
+        let (bundle, _) =
+            remote::documents(trust, &mut remote, &place, dir.path(), Extent::Documents, progress)?;
         return Ok((bundle, Some(dir)));
     }
     let bundle = match trust.is_given() {

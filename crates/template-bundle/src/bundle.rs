@@ -146,6 +146,11 @@ impl Bundle {
         [tree.digest, tree.toc_digest].iter().any(|blob| self.is_elsewhere(blob))
     }
 
+    /// Whether it need not have a blob, as its parent has it.
+    pub fn may_lack(&self, blob: &Digest) -> bool {
+        self.inherited.contains(blob)
+    }
+
     fn is_elsewhere(&self, blob: &Digest) -> bool {
         self.inherited.contains(blob) && !self.layout.has_blob(blob)
     }

@@ -19,7 +19,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::json::parse;
-use crate::limits::{MAX_DOCUMENT, MAX_MEMBERS, MAX_UNSIGNED};
+use crate::limits::{MAX_DOCUMENT, MAX_MEMBERS, MAX_PATH, MAX_UNSIGNED};
 use crate::oci::{Descriptor, Index};
 use crate::pack::Progress;
 use crate::tarball::members::{Member, Members, Seekable, Source};
@@ -82,7 +82,7 @@ impl Layout {
             Ok(meta) => meta,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 return Err(Error::new(Kind::NotFound, format!("'{}' does not exist", path.display()))
-                    .hint("check the path; a template of the store is named NAME[:VERSION]"));
+                    .hint("check the path: a directory or a .tar is meant; what is in a registry is written oci://HOST/REPOSITORY:VERSION"));
             }
             Err(e) => return Err(Error::io("opening bundle", path, e)),
         };
@@ -90,6 +90,7 @@ impl Layout {
             Place::Directory(File::open(path).doing("opening bundle", path)?.into())
         } else if meta.is_file() {
             let file = File::open(path).doing("opening bundle", path)?;
+            refuse_compressed(path, &file)?;
             let again = file.try_clone().doing("opening bundle", path)?;
             let members = members(path, again, &|| Ok(()))?;
             Place::Tar(Arc::new(file), members)
@@ -251,31 +252,33 @@ pub fn members(
     let tar: Box<dyn Seekable> = Box::new(tar);
     let mut archive = Members::new(Source::Plain(BufReader::with_capacity(1 << 13, tar)));
     let mut members = HashMap::new();
+    let mut count = 0;
     while let Some(member) = archive.next().map_err(|e| no_tar(path, e))? {
         go_on()?;
+        count_member(path, &mut count)?;
         let Some(name) = name_of(path, &member)? else { continue };
         let at = archive.position().map_err(|e| no_tar(path, e))?;
         if members.insert(name.clone(), (at, member.size)).is_some() {
             return Err(no_layout(path, &format!("member '{}' occurs twice", name.escape_debug())));
         }
-        if members.len() > MAX_MEMBERS {
-            return Err(no_layout(path, "it has too many members"));
-        }
     }
     Ok(members)
 }
 
-/// Makes a layout, in a directory that has no blobs, of a tar of one that comes as a stream: how many bytes it was. What does
-/// not belong into a layout is left out.
+/// Makes a layout, in a directory that has no blobs, of a tar of one that comes as a stream: how many bytes it was. Nothing
+/// else may be in it.
 pub fn unpack(path: &Path, tar: impl Read + 'static, layout: &Path, progress: &dyn Progress) -> Result<u64> {
     let mut archive = Members::new(Source::Compressed(Box::new(tar)));
-    let (mut bytes, mut seen) = (0, HashSet::new());
+    let (mut bytes, mut seen, mut count) = (0, HashSet::new(), 0);
     while let Some(member) = archive.next().map_err(|e| no_tar(path, e))? {
+        progress.advance(0)?;
+        count_member(path, &mut count)?;
         let Some(name) = name_of(path, &member)? else { continue };
         let hex = name.strip_prefix("blobs/sha256/");
         let blob = hex.and_then(|hex| format!("sha256:{hex}").parse::<Digest>().ok());
         if blob.is_none() && name != MARKER.0 && name != "index.json" {
-            continue;
+            let why = format!("member '{}' does not belong into one", name.escape_debug());
+            return Err(no_layout(path, &why));
         }
         if !seen.insert(name.clone()) {
             return Err(no_layout(path, &format!("member '{}' occurs twice", name.escape_debug())));
@@ -298,8 +301,19 @@ pub fn unpack(path: &Path, tar: impl Read + 'static, layout: &Path, progress: &d
     Ok(bytes)
 }
 
+fn count_member(path: &Path, count: &mut usize) -> Result<()> {
+    *count += 1;
+    match *count <= MAX_MEMBERS {
+        true => Ok(()),
+        false => Err(no_layout(path, "it has too many members")),
+    }
+}
+
 /// The name of a regular file in the tar of a layout; none for a directory.
 fn name_of(path: &Path, member: &Member) -> Result<Option<String>> {
+    if member.path.len() > MAX_PATH {
+        return Err(no_layout(path, &format!("the name of a member is longer than {MAX_PATH} bytes")));
+    }
     let name = String::from_utf8_lossy(&member.path).trim_start_matches("./").to_string();
     match member.header.entry_type() {
         tar::EntryType::Directory => Ok(None),
@@ -308,6 +322,21 @@ fn name_of(path: &Path, member: &Member) -> Result<Option<String>> {
             Err(no_layout(path, &format!("member '{}' has holes", name.escape_debug())))
         }
         other => Err(no_layout(path, &format!("member '{}' has type {other:?}", name.escape_debug()))),
+    }
+}
+
+/// How gzip, zstd, xz and bzip2 begin.
+const COMPRESSED: [&[u8]; 4] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"BZh"];
+
+/// Whether a file is no tar, as it is compressed.
+fn refuse_compressed(path: &Path, file: &File) -> Result<()> {
+    let mut start = [0; 6];
+    let n = file.read_at(&mut start, 0).doing("opening bundle", path)?;
+    match COMPRESSED.iter().any(|magic| start[..n].starts_with(magic)) {
+        true => Err(no_layout(path, "it is compressed").hint(
+            "decompress it with gunzip, unzstd or unxz; what install has written to FILE.tar.zst is a product, and no bundle",
+        )),
+        false => Ok(()),
     }
 }
 

@@ -174,8 +174,11 @@ impl TemplateManifest {
     /// Parses a manifest and checks what every user of it relies on.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
         struct VersionOnly {
             version: u32,
+            #[serde(default)]
+            packed_by: Option<serde_json::Value>,
         }
         let version: VersionOnly = parse("the template manifest", bytes)?;
         if version.version != FORMAT_VERSION {
@@ -183,7 +186,14 @@ impl TemplateManifest {
                 Kind::Unsupported,
                 format!("the bundle has format version {}, only {FORMAT_VERSION} is known", version.version),
             )
-            .hint("use a helper of the version that made the bundle, or newer"));
+            .hint(match version.packed_by.as_ref().and_then(|by| by.as_str()) {
+                Some(by) => format!(
+                    "'{}' made the bundle: use that version, or a newer one; this is {}",
+                    by.escape_debug(),
+                    env!("CARGO_PKG_VERSION")
+                ),
+                None => "use a helper of the version that made the bundle, or newer".to_owned(),
+            }));
         }
         let manifest: TemplateManifest = parse("the template manifest", bytes)?;
         let wrong = |e: Error| Error::damaged(format!("the template manifest is not valid: {}", e.message));

@@ -150,7 +150,15 @@ impl Policy {
                 Kind::IdentityWrong,
                 format!("the signing key {print} is not one of {identities}"),
             )
-            .hint(format!("'{}' lists it for somebody else; check {option}", self.signers_file.display())));
+            .hint(format!(
+                "'{}' lists it for '{}'; check {option}",
+                self.signers_file.display(),
+                known
+                    .iter()
+                    .map(|s| s.principals().escape_debug().to_string())
+                    .collect::<Vec<_>>()
+                    .join("', '")
+            )));
         }
         if !mine.iter().any(|(s, _)| s.allows(NAMESPACE)) {
             return Err(Error::new(
@@ -367,6 +375,10 @@ pub fn sign(key: &Path, message: &[u8]) -> Result<String> {
         return Err(Error::usage(format!("signing key '{}' does not exist", key.display()))
             .hint("make one with: ssh-keygen -t ed25519 -f KEY"));
     }
+    if let Err(e) = std::fs::File::open(key) {
+        return Err(Error::usage(format!("signing key '{}': {e}", key.display()))
+            .hint("run it as the user whose key it is"));
+    }
     let mut command = ssh_keygen();
     command
         .args(["-Y", "sign", "-q", "-n", NAMESPACE, "-f"])
@@ -386,7 +398,7 @@ pub fn sign(key: &Path, message: &[u8]) -> Result<String> {
             key.display(),
             String::from_utf8_lossy(&out.stderr).trim()
         ))
-        .hint("the key must be readable, and its passphrase known to ssh-agent or typed on the terminal"));
+        .hint("its passphrase has to be known to ssh-agent (then give KEY.pub), or typed on the terminal; a build has none"));
     }
     let signature = String::from_utf8(out.stdout).doing("reading the output of", "ssh-keygen")?;
     SshSig::from_pem(&signature).map_err(|e| {

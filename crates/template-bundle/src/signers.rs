@@ -72,8 +72,11 @@ impl Signer {
 
 /// Reads a file.
 pub fn read(path: &Path) -> Result<Vec<Signer>> {
-    let bytes = read_limited("allowed signers", path, MAX_SIGNERS).map_err(|e| {
-        e.hint("give the file with --allowed-signers; it has lines like: identity ssh-ed25519 AAAA…")
+    let bytes = read_limited("allowed signers", path, MAX_SIGNERS).map_err(|e| match path.exists() {
+        true => e,
+        false => {
+            e.hint("give the file with --allowed-signers; it has lines like: identity ssh-ed25519 AAAA…")
+        }
     })?;
     let text = String::from_utf8(bytes)
         .map_err(|_| Error::usage(format!("allowed signers: {}: it is no text", path.display())).hint("write lines of an identity, namespaces=\"isar-template\" and a public key (ssh-keygen(1), ALLOWED SIGNERS)"))?;
@@ -110,7 +113,7 @@ pub fn parse(text: &str) -> Result<Vec<Signer>> {
             }
             Err(why) => {
                 return Err(Error::usage(format!("allowed signers line {}: {why}", at + 1))
-                    .hint("the format is described in ssh-keygen(1), ALLOWED SIGNERS"));
+                    .hint("a line is: IDENTITY namespaces=\"isar-template\" ssh-ed25519 AAAA…, so before what KEY.pub has goes who it is, such as platform-team@example.org (ssh-keygen(1), ALLOWED SIGNERS)"));
             }
         }
     }

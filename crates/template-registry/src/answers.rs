@@ -27,6 +27,17 @@ pub fn may_pass_with(status: u16) -> bool {
     matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
 }
 
+/// What an error says, without the address: there may be a proof of who one is in it.
+pub fn words(error: &HttpError) -> String {
+    match error {
+        HttpError::RequireHttpsOnly(_) => "it leads to an address without TLS".to_owned(),
+        other => match other.to_string() {
+            text if text.contains("://") => "it leads to an address that cannot be used".to_owned(),
+            text => text,
+        },
+    }
+}
+
 /// An error of the connection.
 pub fn unreachable(doing: &str, what: &str, host: &str, error: &HttpError) -> Error {
     let hint = match error {
@@ -45,7 +56,7 @@ pub fn unreachable(doing: &str, what: &str, host: &str, error: &HttpError) -> Er
             "see that it runs and can be reached from here, and which proxy the environment names, then try again"
         }
     };
-    Error::new(Kind::Network, format!("{doing}: {what} {host}: {error}")).hint(hint)
+    Error::new(Kind::Network, format!("{doing}: {what} {host}: {}", words(error))).hint(hint)
 }
 
 /// An error for a status that was not expected.
@@ -62,10 +73,11 @@ pub fn refused(doing: &str, server: &str, response: Response<Body>) -> Error {
              REGISTRY_AUTH_FILE kept by sudo, and see that the login may do this",
         ),
         404 => Error::new(Kind::NotFound, message).hint("check the address: host, repository and tag"),
-        405 | 415 | 501 => {
+        405 | 415 | 501 if server == "registry" => {
             Error::new(Kind::Refused, message).hint("the registry does not take this: use one for OCI 1.1 artifacts")
         }
-        413 => Error::new(Kind::Refused, message).hint("the registry or a proxy before it has a limit that is too small"),
+        413 => Error::new(Kind::Refused, message)
+            .hint(format!("the {server} or a proxy before it has a limit that is too small")),
         _ => Error::new(Kind::Network, message).hint("try again; when it stays, ask who runs it"),
     }
 }

@@ -17,7 +17,7 @@ use template_bundle::{Digest, Error, Kind, Result};
 use ureq::http::{Request, Response, header};
 use ureq::{Agent, Body, SendBody};
 
-use crate::answers::{may_pass, may_pass_with, refused, unreachable};
+use crate::answers::{may_pass, may_pass_with, refused, unreachable, words};
 use crate::challenge::Challenge;
 use crate::login::{self, Login};
 use crate::tls;
@@ -121,7 +121,7 @@ impl Client {
                 }
                 Ok(response) => return Ok(response),
                 Err(e) if may_pass(&e) && attempt < ATTEMPTS => {
-                    log::info!("{doing}: {e}; trying again");
+                    log::info!("{doing}: {}; trying again", words(&e));
                     None
                 }
                 Err(e) => return Err(self.unreachable(doing, &e)),
@@ -180,18 +180,18 @@ impl Client {
     fn authorize(&self, doing: &str, right: Right, response: &Response<Body>) -> Result<()> {
         let asked = response.headers().get_all(header::WWW_AUTHENTICATE);
         let challenges = asked.iter().filter_map(|value| Challenge::parse(value.to_str().ok()?));
-        let value = match challenges.into_iter().next() {
-            Some(Challenge::Basic) => match &self.login {
-                Some(Login::Password { user, password }) => basic(user, password),
-                // the request will be refused once more, which tells what to do
-                _ => return Ok(()),
-            },
-            Some(Challenge::Bearer { realm, service }) if self.scopes.contains_key(&right) => {
-                format!("Bearer {}", self.token(doing, right, &realm, service.as_deref())?)
-            }
-            _ => return Ok(()),
-        };
-        self.authorizations().insert(right, value);
+        for challenge in challenges {
+            let value = match (challenge, &self.login) {
+                (Challenge::Basic, Some(Login::Password { user, password })) => basic(user, password),
+                (Challenge::Bearer { realm, service }, _) if self.scopes.contains_key(&right) => {
+                    format!("Bearer {}", self.token(doing, right, &realm, service.as_deref())?)
+                }
+                _ => continue,
+            };
+            self.authorizations().insert(right, value);
+            return Ok(());
+        }
+        // the request will be refused once more, which tells what to do
         Ok(())
     }
 
@@ -271,7 +271,7 @@ impl Client {
                     return Err(Error::damaged(format!("{doing}: it is larger than {limit} bytes")));
                 }
                 Err(e) if may_pass(&e) && attempt < ATTEMPTS => {
-                    log::info!("{doing}: {e}; trying again");
+                    log::info!("{doing}: {}; trying again", words(&e));
                     pause(attempt, None);
                     attempt += 1;
                 }
@@ -303,8 +303,40 @@ impl Client {
                 format!("{doing}: the {} gives another part than asked for", self.what),
             )
             .hint("it, or a proxy before it, is broken: ask who runs it")),
+            416 => Err(Error::damaged(format!("{doing}: it is shorter than it should be"))
+                .hint("the bundle there is incomplete: its publisher has to put it there again")),
             _ => Err(self.refused(doing, response)),
         }
+    }
+
+    /// A part of something, all of it, where the server gives parts.
+    pub(crate) fn piece(&self, doing: &str, address: &str, from: u64, to: u64) -> Result<Vec<u8>> {
+        let mut attempt = 1;
+        loop {
+            let response = match self.part(doing, address, Some((from, Some(to))))? {
+                Some(response) if response.status() == 206 => response,
+                _ => return Err(self.no_more(doing)),
+            };
+            let mut bytes = Vec::new();
+            let mut reader = response.into_body().into_with_config().limit(u64::MAX).reader().take(to - from);
+            let why = match reader.read_to_end(&mut bytes) {
+                Ok(_) if bytes.len() as u64 == to - from => return Ok(bytes),
+                Ok(_) => "it ended early".to_owned(),
+                Err(e) => e.to_string(),
+            };
+            if attempt == ATTEMPTS {
+                return Err(Error::new(Kind::Network, format!("{doing}: {why}")).hint("try again"));
+            }
+            log::info!("{doing}: {why}; trying again");
+            pause(attempt, None);
+            attempt += 1;
+        }
+    }
+
+    /// It gave parts, and does not any more.
+    pub(crate) fn no_more(&self, doing: &str) -> Error {
+        let why = format!("{doing}: the {} has given parts of it, and does not any more", self.what);
+        Error::new(Kind::Network, why).hint("try again")
     }
 
     pub(crate) fn unreachable(&self, doing: &str, error: &ureq::Error) -> Error {

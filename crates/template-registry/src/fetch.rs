@@ -29,7 +29,7 @@ impl Remote {
         let mut file = File::create_new(&path).doing("creating", &path)?;
         let mut hasher = Hasher::default();
         let (mut done, mut attempt) = (0u64, 1);
-        while done < blob.size || blob.size == 0 {
+        while done < blob.size {
             let before = done;
             let response = self.blob(&doing, blob, (done > 0).then_some((done, None)))?;
             if response.status() != 206 && done > 0 {

@@ -29,3 +29,4 @@ pub use reference::Reference;
 pub use registry::Registry;
 pub use remote::{Place, Remote};
 pub use transfer::Traffic;
+pub use web::Extent;

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use template_bundle::bundle::{find_template, image_of, tagged};
 use template_bundle::error::IoContext;
@@ -27,7 +28,7 @@ use crate::reference::Reference;
 use crate::registry::Registry;
 use crate::remote::{Document, Remote};
 use crate::transfer::{Traffic, each};
-use crate::web::{Found, Web};
+use crate::web::{Extent, Found, Web};
 
 /// What is to be fetched of a blob.
 #[derive(Debug, Clone)]
@@ -36,6 +37,8 @@ pub enum Wanted {
     Nothing,
     /// These bytes.
     Parts(Vec<Range<u64>>),
+    /// All of it, unless the server does not have it.
+    IfThere,
     /// All of it.
     Whole,
 }
@@ -47,8 +50,8 @@ pub struct Documents {
     pub digest: Digest,
     /// What else belongs to the bundle.
     contents: Vec<Descriptor>,
-    /// Bytes of what else has come with the documents.
-    fetched: u64,
+    /// Bytes of what else has come with the documents: all there is.
+    pub fetched: u64,
 }
 
 impl Documents {
@@ -59,12 +62,17 @@ impl Documents {
 }
 
 /// Fetches the documents of a bundle, and makes a layout of them in an empty directory.
-pub fn documents(remote: &mut Remote, layout: &Path, progress: &dyn Progress) -> Result<Documents> {
+pub fn documents(
+    remote: &mut Remote,
+    layout: &Path,
+    wanted: Extent,
+    progress: &dyn Progress,
+) -> Result<Documents> {
     let blobs = layout.join("blobs/sha256");
     fs::create_dir_all(&blobs).doing("creating", &blobs)?;
     let start = match remote {
         Remote::Registry(registry, reference) => Start::of_reference(registry, reference)?,
-        Remote::Web(web) => match web.look(layout, progress)? {
+        Remote::Web(web) => match web.look(layout, wanted, progress)? {
             Found::Index(bytes) => Start::of_web(web, &bytes)?,
             Found::All(fetched) => {
                 let top = Layout::open(layout)?.index()?;
@@ -77,6 +85,8 @@ pub fn documents(remote: &mut Remote, layout: &Path, progress: &dyn Progress) ->
     let remote = &*remote;
     let target = Target { remote, layout };
     let index = parse::<Index>("the image index", &index_bytes)?;
+    // two, so that nobody has us fetch any number of them
+    image_of(&index)?;
     target.write(&digest, &index_bytes)?;
     let mut contents = Vec::new();
     let mut seen = BTreeSet::new();
@@ -155,7 +165,7 @@ impl Start {
     fn of_web(web: &Web, index_json: &[u8]) -> Result<Self> {
         let mut top: Index = parse("index.json", index_json)?;
         let template = find_template(&top, Path::new(&web.name()))?.clone();
-        check_size("image index", &template, MAX_DOCUMENT)?;
+        check_size("image index", &template, MAX_UNSIGNED)?;
         let found = web.document("image index", &template.digest, template.size)?;
         let index_bytes = expected("image index", &template, found)?;
         let (referring, others) = top.manifests.into_iter().partition(is_referring);
@@ -177,13 +187,17 @@ pub fn contents(
     progress: &dyn Progress,
 ) -> Result<Traffic> {
     if documents.fetched > 0 {
-        return Ok(Traffic { moved: documents.fetched, present: 0 });
+        return Ok(Traffic::default());
     }
-    let (mut whole, mut parts) = (Vec::new(), Vec::new());
+    let (mut whole, mut parts, mut perhaps) = (Vec::new(), Vec::new(), BTreeSet::new());
     for blob in &documents.contents {
         match wanted(&blob.digest) {
             Wanted::Nothing => {}
             Wanted::Whole => whole.push(blob.clone()),
+            Wanted::IfThere => {
+                perhaps.insert(blob.digest);
+                whole.push(blob.clone());
+            }
             Wanted::Parts(ranges) => parts.push((blob, ranges)),
         }
     }
@@ -197,8 +211,18 @@ pub fn contents(
             None => whole.push(blob.clone()),
         }
     }
-    each(&whole, &|blob| remote.fetch(blob, layout, progress))?;
-    moved += size_of(&whole);
+    let of_whole = AtomicU64::new(0);
+    each(&whole, &|blob| match remote.fetch(blob, layout, progress) {
+        Err(e) if e.kind == Kind::BlobMissing && perhaps.contains(&blob.digest) => {
+            let path = layout.join(blob_name(&blob.digest));
+            fs::remove_file(&path).doing("removing", &path)
+        }
+        other => {
+            of_whole.fetch_add(blob.size, Ordering::Relaxed);
+            other
+        }
+    })?;
+    moved += of_whole.into_inner();
     Ok(Traffic { moved, present: documents.size().saturating_sub(moved) })
 }
 

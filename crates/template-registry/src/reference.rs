@@ -12,7 +12,7 @@ use template_bundle::{Digest, Error, Result};
 /// The scheme.
 const SCHEME: &str = "oci://";
 /// How it is written.
-const FORM: &str = "write oci://HOST[:PORT]/REPOSITORY[:TAG][@sha256:DIGEST], with a repository in lower case, as registry:5000/team/platform:1.0";
+const FORM: &str = "write oci://HOST[:PORT]/REPOSITORY[:TAG][@sha256:DIGEST], with a repository in lower case, as oci://registry.example.com/team/platform:1.0";
 /// As in the specification.
 const MAX_TAG: usize = 128;
 /// Of host and repository together, as in the specification.

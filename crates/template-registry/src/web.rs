@@ -32,6 +32,15 @@ pub struct Web {
     members: Option<HashMap<String, (u64, u64)>>,
 }
 
+/// How much of a bundle is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// What says what it is.
+    Documents,
+    /// Contents as well.
+    All,
+}
+
 /// What is known of a bundle at first.
 pub(crate) enum Found {
     /// The content of its index.json.
@@ -61,8 +70,8 @@ impl Web {
         self.address.to_string()
     }
 
-    /// Finds what there is.
-    pub(crate) fn look(&mut self, layout: &Path, progress: &dyn Progress) -> Result<Found> {
+    /// Finds what there is. All of it is fetched only when that is wanted.
+    pub(crate) fn look(&mut self, layout: &Path, wanted: Extent, progress: &dyn Progress) -> Result<Found> {
         let index = match self.address.is_tar() {
             true => match self.open_tar()? {
                 Opened::Parts(first) => {
@@ -70,7 +79,14 @@ impl Web {
                         Some(layout::members(Path::new(&self.name()), first, &|| progress.advance(0))?);
                     self.small("index.json", MAX_UNSIGNED)?
                 }
-                Opened::Whole(response) => return Ok(Found::All(self.unpack(response, layout, progress)?)),
+                Opened::Whole(response) => match wanted {
+                    Extent::All => return Ok(Found::All(self.unpack(response, layout, progress)?)),
+                    Extent::Documents => {
+                        let why = "its server gives no parts of files, and all of it would be fetched to look at it";
+                        return Err(Error::usage(format!("'{}': {why}", self.address))
+                            .hint("fetch it with pull, and look at that"));
+                    }
+                },
             },
             false => self.small("index.json", MAX_UNSIGNED)?,
         };
@@ -96,10 +112,15 @@ impl Web {
             Error::new(Kind::Network, format!("{doing}: the server does not say how large it is"))
                 .hint("download it with another program, and import the file")
         })?;
-        let mut window =
-            Window { client: self.client.clone(), target, doing, size, at: 0, start: 0, bytes: vec![] };
-        window.fill(response)?;
-        Ok(Opened::Parts(window))
+        Ok(Opened::Parts(Window {
+            client: self.client.clone(),
+            target,
+            doing,
+            size,
+            at: 0,
+            start: 0,
+            bytes: vec![],
+        }))
     }
 
     fn unpack(&self, response: Response<Body>, layout: &Path, progress: &dyn Progress) -> Result<u64> {
@@ -121,12 +142,11 @@ impl Web {
         if size > limit {
             return Err(Error::damaged(format!("{doing}: it is larger than {limit} bytes")));
         }
-        let mut bytes = Vec::new();
-        if size > 0 {
-            let response = self.part_of_tar(&doing, at, at.saturating_add(size))?;
-            let mut reader = response.into_body().into_with_config().limit(u64::MAX).reader().take(size);
-            reader.read_to_end(&mut bytes).map_err(|e| broken(&doing, &e))?;
-        }
+        let target = self.client.address(&self.address.target());
+        let bytes = match size {
+            0 => Vec::new(),
+            _ => self.client.piece(&doing, &target, at, at.saturating_add(size))?,
+        };
         let digest = Digest::of(&bytes);
         Ok(Some((bytes, digest)))
     }
@@ -168,11 +188,7 @@ impl Web {
         let target = self.client.address(&self.address.target());
         match self.client.part(doing, &target, Some((from, Some(to))))? {
             Some(response) if response.status() == 206 => Ok(response),
-            _ => Err(Error::new(
-                Kind::Network,
-                format!("{doing}: the server has given parts of the file, and does not any more"),
-            )
-            .hint("try again")),
+            _ => Err(self.client.no_more(doing)),
         }
     }
 }
@@ -217,17 +233,6 @@ struct Window {
 }
 
 impl Window {
-    fn fill(&mut self, response: Response<Body>) -> Result<()> {
-        self.start = self.at;
-        self.bytes.clear();
-        let mut reader = response.into_body().into_with_config().limit(u64::MAX).reader().take(WINDOW);
-        reader.read_to_end(&mut self.bytes).map_err(|e| broken(&self.doing, &e))?;
-        match self.bytes.is_empty() && self.size > 0 {
-            true => Err(broken(&self.doing, &io::ErrorKind::UnexpectedEof.into())),
-            false => Ok(()),
-        }
-    }
-
     fn here(&self) -> Option<&[u8]> {
         let offset = usize::try_from(self.at.checked_sub(self.start)?).ok()?;
         self.bytes.get(offset..).filter(|rest| !rest.is_empty())
@@ -240,13 +245,9 @@ impl Read for Window {
             return Ok(0);
         }
         if self.here().is_none() {
-            let part = (self.at, Some(self.at.saturating_add(WINDOW).min(self.size)));
-            let response = match self.client.part(&self.doing, &self.target, Some(part)) {
-                Ok(Some(response)) if response.status() == 206 => response,
-                Ok(_) => return Err(io::Error::other("the server gives it no more")),
-                Err(e) => return Err(io::Error::other(e)),
-            };
-            self.fill(response).map_err(io::Error::other)?;
+            let to = self.at.saturating_add(WINDOW).min(self.size);
+            let found = self.client.piece(&self.doing, &self.target, self.at, to);
+            (self.start, self.bytes) = (self.at, found.map_err(io::Error::other)?);
         }
         let rest = self.here().unwrap_or_default();
         let n = rest.len().min(buf.len());

@@ -66,6 +66,7 @@ impl Store {
     /// Opens a store, making it if it is not there.
     pub fn create(path: &Path) -> Result<Store> {
         require_root("making or changing the store")?;
+        refuse_file(path)?;
         let new = !path.exists();
         make_top(path)?;
         if path.join("format").exists() {
@@ -108,6 +109,7 @@ impl Store {
 
     /// Opens a store that exists.
     pub fn open(path: &Path) -> Result<Store> {
+        refuse_file(path)?;
         let format = path.join("format");
         match read_text(&format) {
             Ok(text) if text == FORMAT => {
@@ -292,6 +294,16 @@ impl Store {
         }
         let stacked = stack(tocs.iter().map(|toc| &toc.entries[..]))?;
         Ok(stacked.into_iter().map(|(entry, number)| (entry, roots[number].clone())).collect())
+    }
+}
+
+fn refuse_file(path: &Path) -> Result<()> {
+    match fs::metadata(path) {
+        Ok(meta) if !meta.is_dir() => {
+            Err(Error::usage(format!("'{}' is a file, and a store is a directory", path.display()))
+                .hint("name a directory with --store or ISAR_TEMPLATE_STORE"))
+        }
+        _ => Ok(()),
     }
 }
 

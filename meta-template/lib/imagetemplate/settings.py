@@ -36,7 +36,7 @@ EXAMPLES = {
     "TEMPLATE_DIGEST": "sha256:...",
     "TEMPLATE_BASE": "/path/to/platform-0.9.tar",
     "TEMPLATE_ALLOWED_SIGNERS": "/path/to/allowed_signers",
-    "TEMPLATE_IDENTITY": "platform@example.org",
+    "TEMPLATE_IDENTITY": "platform-team@example.org",
     "TEMPLATE_REVOKED_KEYS": "/path/to/revoked_keys",
     "TEMPLATE_QA_ALLOW": "/path/to/qa-allow.txt",
     "TEMPLATE_SIGNING_KEY": "/path/to/key",

@@ -33,7 +33,7 @@ use crate::{output, remote, source};
 Examples:
   sudo isar-template checkout --component buildchroot-target platform:1.0 /srv/chroot
   isar-template checkout --no-store --component isar-apt --allowed-signers keys \\
-      --identity platform@example.com platform-1.0.tar isar-apt")]
+      --identity platform-team@example.org platform-1.0.tar isar-apt")]
 pub struct CheckoutOpts {
     /// Component
     #[arg(long, default_value = ROOTFS)]

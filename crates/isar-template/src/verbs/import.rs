@@ -22,9 +22,12 @@ use crate::{output, source};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  sudo isar-template import --allowed-signers keys --identity platform@example.com platform-1.0.tar
-  sudo isar-template import --allowed-signers keys --identity platform@example.com oci://registry.example.com/team/platform:1.0
-  sudo isar-template import --allowed-signers keys --identity platform@example.com https://example.com/releases/platform-1.0.tar")]
+  sudo isar-template import --allowed-signers keys --identity platform-team@example.org \\
+      platform-1.0.tar
+  sudo isar-template import --allowed-signers keys --identity platform-team@example.org \\
+      oci://registry.example.com/team/platform:1.0
+  sudo isar-template import --allowed-signers keys --identity platform-team@example.org \\
+      https://example.com/releases/platform-1.0.tar")]
 pub struct ImportOpts {
     #[command(flatten)]
     trust: Trust,

@@ -25,7 +25,7 @@ use crate::{output, remote, source};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  isar-template inspect --allowed-signers keys --identity platform@example.com platform-1.0.tar")]
+  isar-template inspect --allowed-signers keys --identity platform-team@example.org platform-1.0.tar")]
 pub struct InspectOpts {
     /// List the installed packages
     #[arg(long)]

@@ -56,8 +56,8 @@ Examples:
   sudo isar-template install platform --add htop --remove nano --output product
   sudo isar-template install platform:1.0 --add ./hello_1.0_amd64.deb --output product.tar.zst
   sudo isar-template install platform:1.0 --plan plan.json --output product
-  sudo isar-template install platform:1.0 --add htop --name product --version 1.0 --sign ~/.ssh/release \\
-      --output oci:product-1.0")]
+  sudo isar-template install platform:1.0 --add htop --name product --version 1.0 \\
+      --sign ~/.ssh/release --output oci:product-1.0")]
 pub struct InstallOpts {
     #[command(flatten)]
     change: Change,

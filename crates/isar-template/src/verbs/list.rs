@@ -2,6 +2,8 @@
 // Copyright (c) The isar-template authors
 //! # list: what is in the store
 
+use std::fmt::Write as _;
+
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
@@ -31,6 +33,7 @@ pub fn run(cli: &Cli, opts: &ListOpts) -> Result<u8> {
     if opts.sizes {
         template_store::require_root("list --sizes")?;
     }
+    let mut is_there = true;
     let (all, sizes) = match Store::open(&path) {
         Ok(store) => {
             let all = store.list()?;
@@ -38,7 +41,10 @@ pub fn run(cli: &Cli, opts: &ListOpts) -> Result<u8> {
             (all, sizes)
         }
         // no store holds no templates
-        Err(e) if e.kind == Kind::NotFound => (vec![], vec![]),
+        Err(e) if e.kind == Kind::NotFound => {
+            is_there = false;
+            (vec![], vec![])
+        }
         Err(e) => return Err(e.into()),
     };
     let templates = all.iter().enumerate().map(|(index, t)| {
@@ -62,7 +68,14 @@ pub fn run(cli: &Cli, opts: &ListOpts) -> Result<u8> {
     let fields = json!({ "store": path.to_string_lossy(), "templates": templates.collect::<Vec<_>>() });
     output::result(cli, fields, |out| {
         if all.is_empty() {
-            out.push_str("no templates\n");
+            let _ = match is_there {
+                true => writeln!(out, "no templates in store '{}'", path.display()),
+                false => writeln!(
+                    out,
+                    "no templates: there is no store at '{}' (root and each user have one of their own; --store names another)",
+                    path.display()
+                ),
+            };
             return;
         }
         let mut head = vec!["template", "system", "components", "signer", "digest"];

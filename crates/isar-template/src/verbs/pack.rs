@@ -77,7 +77,7 @@ fn parse_component(text: &str) -> Result<(String, PathBuf), String> {
 
 fn read_base(base: &str) -> Result<Base> {
     let read = || -> Result<Base> { Ok(Base::read(&Bundle::open_unverified(&source::bundle_path(base)?)?)?) };
-    read().with_context(|| format!("--base '{}'", base.escape_debug()))
+    read().with_context(|| format!("--base '{}'", source::shown(base)))
 }
 
 /// Runs the verb.
@@ -85,7 +85,7 @@ pub fn run(cli: &Cli, opts: &PackOpts) -> Result<u8> {
     let progress = Progress::new(&cli.global, "pack");
     let parents = match &opts.parent {
         Some(parent) => source::evidence(cli, parent, &opts.trust, &progress)
-            .with_context(|| format!("--parent '{}'", parent.escape_debug()))?,
+            .with_context(|| format!("--parent '{}'", source::shown(parent)))?,
         None if opts.trust.is_given() => {
             return Err(Error::usage("options of trust are for the parent, and there is no --parent")
                 .hint("give --parent TEMPLATE|BUNDLE, or leave them out")

@@ -25,7 +25,8 @@ use crate::progress::Progress;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  sudo isar-template plan platform --add htop --add ./hello_1.0_amd64.deb --remove nano --save plan.json")]
+  sudo isar-template plan platform --add htop --add ./hello_1.0_amd64.deb --remove nano \\
+      --save plan.json")]
 pub struct PlanOpts {
     #[command(flatten)]
     change: Change,

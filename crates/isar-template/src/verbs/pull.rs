@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
-use template_bundle::Error;
 use template_bundle::writer::Writer;
-use template_registry::Wanted;
+use template_bundle::{Digest, Error};
+use template_registry::{Extent, Wanted};
 
 use crate::cli::{Cli, Trust};
 use crate::output as show;
@@ -28,7 +28,8 @@ use crate::remote;
 Examples:
   isar-template pull oci://registry.example.com/team/platform:1.0
   isar-template pull https://example.com/releases/platform-1.0.tar
-  isar-template pull --allowed-signers keys --identity platform@example.com oci://registry.example.com/team/platform:1.0 bundle")]
+  isar-template pull --allowed-signers keys --identity platform-team@example.org \\
+      oci://registry.example.com/team/platform:1.0 bundle")]
 pub struct PullOpts {
     #[command(flatten)]
     trust: Trust,
@@ -53,9 +54,14 @@ pub fn run(cli: &Cli, opts: &PullOpts) -> Result<u8> {
     })?;
     let mut remote = opts.trust.remote(&place)?;
     let new = Writer::new(&output)?;
-    let (bundle, documents) = remote::documents(&opts.trust, &mut remote, &place, new.path(), &progress)?;
-    let traffic =
-        template_registry::contents(&remote, &documents, &|_| Wanted::Whole, new.path(), &progress)?;
+    let (bundle, documents) =
+        remote::documents(&opts.trust, &mut remote, &place, new.path(), Extent::All, &progress)?;
+    let wanted = |blob: &Digest| if bundle.may_lack(blob) { Wanted::IfThere } else { Wanted::Whole };
+    let traffic = template_registry::contents(&remote, &documents, &wanted, new.path(), &progress)?;
+    for component in &bundle.manifest.components {
+        component.trees().try_for_each(|tree| bundle.check_presence(component, tree))?;
+    }
+    let moved = documents.fetched + traffic.moved;
     new.finish(&bundle.layout().index()?)?;
     progress.finish();
     let manifest = &bundle.manifest;
@@ -69,7 +75,7 @@ pub fn run(cli: &Cli, opts: &PullOpts) -> Result<u8> {
         "digest": documents.digest,
         "signer": signer,
         "signatures": bundle.signatures.len(),
-        "bytesFetched": traffic.moved,
+        "bytesFetched": moved,
         "output": output.to_string_lossy(),
     });
     show::result(cli, fields, |out| {
@@ -80,7 +86,7 @@ pub fn run(cli: &Cli, opts: &PullOpts) -> Result<u8> {
                 writeln!(out, "not verified, {} signatures: import and verify do so", bundle.signatures.len())
             }
         };
-        let _ = writeln!(out, "fetched to {}: {}", output.display(), show::size(traffic.moved));
+        let _ = writeln!(out, "fetched to {}: {}", output.display(), show::size(moved));
     })?;
     Ok(0)
 }

@@ -23,7 +23,8 @@ use crate::{output, source};
 #[command(after_help = "\
 Examples:
   isar-template sign --key ~/.ssh/release platform-1.0.tar
-  isar-template sign --print-index platform-1.0.tar | ssh-keygen -Y sign -n isar-template -f KEY > sig
+  isar-template sign --print-index platform-1.0.tar | \\
+      ssh-keygen -Y sign -n isar-template -f KEY > sig
   isar-template sign --signature sig platform-1.0.tar")]
 pub struct SignOpts {
     /// A private key, or a public key whose private half ssh-agent or a token holds

@@ -22,7 +22,7 @@ use crate::{output, source};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  isar-template verify --allowed-signers keys --identity platform@example.com platform-1.0.tar")]
+  isar-template verify --allowed-signers keys --identity platform-team@example.org platform-1.0.tar")]
 pub struct VerifyOpts {
     #[command(flatten)]
     trust: Trust,

@@ -11,9 +11,12 @@ use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 
 use super::pax::{Said, decimal, invalid};
 use crate::bytes::Bytes;
+use crate::error::Error;
 use crate::limits::{MAX_EXTENSION, MAX_PIECES, MAX_TREE};
 
 const BLOCK: u64 = 512;
+/// Of one member, with those that are extended.
+const MAX_HEADERS: usize = 64;
 
 /// Where a tar is read from.
 pub enum Source {
@@ -121,7 +124,7 @@ impl Members {
     pub fn next(&mut self) -> io::Result<Option<Member>> {
         let (mut said, mut pax) = (Said::default(), false);
         let (mut long_path, mut long_link) = (None, None);
-        loop {
+        for _ in 0..MAX_HEADERS {
             self.source.skip(std::mem::take(&mut self.left))?;
             let mut header = Header::new_old();
             let more = self.source.block(header.as_mut_bytes())?;
@@ -149,6 +152,10 @@ impl Members {
                 return Err(invalid("two extended headers of a kind belong to one member"));
             }
             let within = |e: io::Error| {
+                // one of ours, which says where
+                if e.get_ref().is_some_and(|inner| inner.is::<Error>()) {
+                    return e;
+                }
                 let name = Bytes(header.path_bytes().into_owned()).display();
                 io::Error::new(e.kind(), format!("extended header '{name}': {e}"))
             };
@@ -161,6 +168,7 @@ impl Members {
                 _ => {}
             }
         }
+        Err(invalid(format!("more than {MAX_HEADERS} headers belong to one member")))
     }
 
     fn extension(&mut self, header: &Header) -> io::Result<Vec<u8>> {
