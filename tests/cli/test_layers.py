@@ -199,7 +199,7 @@ def test_other_tools_see_the_product(team, docker, tmp):
     (["--output", "out", "--name", "product", "--version", "1"], "for derived templates"),
     (["--output", "oci:out", "--name", "platform", "--version", "1.0"], "is the template that it is made from"),
     (["--output", "oci:out", "--name", "pro/duct", "--version", "1.0"], "pro/duct"),
-    (["--output", "oci://host/product", "--name", "product", "--version", "1.0"], "is in a registry"),
+    (["--output", "oci://host/product", "--name", "product", "--version", "1.0"], "is remote"),
     (["--output", "oci:/nowhere/out", "--name", "product", "--version", "1.0"], "does not exist"),
 ])
 def test_wrong_requests(team, tmp, options, words):
