@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import socket
 import struct
 import termios
 import time
@@ -85,9 +86,19 @@ def test_colours_are_left_out_when_nobody_wants_them(helper, tmp, tree):
     assert not coloured.search(terminal.text) and "error:" in terminal.text
 
 
-def test_ctrl_c_ends_it(helper, tmp, tree):
-    terminal = Terminal(80, pack(helper, tree, tmp + "/bundle"))
-    terminal.read(until=r"[1-9]%")
+@pytest.fixture
+def silent():
+    """A server that takes connections and never says anything."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield "127.0.0.1:%d" % server.getsockname()[1]
+
+
+@pytest.mark.parametrize("verb, address", [("import", "oci://%s/a:1"), ("import", "http://%s/a.tar"), ("pull", "oci://%s/a:1"), ("pull", "http://%s/a")])
+def test_ctrl_c_ends_it(helper, tmp, publisher, silent, verb, address):
+    """At once, even while it waits for somebody who does not answer."""
+    out = [tmp + "/bundle"] if verb == "pull" else []
+    terminal = Terminal(80, helper.argv(verb, "--plain-http", *publisher.trust, address % silent, *out))
+    assert "fetching" in terminal.read(until="fetching")
     pressed = time.monotonic()
     terminal.press(b"\x03")
     lines, code = terminal.end()
@@ -95,4 +106,6 @@ def test_ctrl_c_ends_it(helper, tmp, tree):
     assert time.monotonic() - pressed < 10
     # the cursor is there again, and nothing else is left
     assert terminal.text.rfind("\x1b[?25h") >= terminal.text.rfind("\x1b[?25l")
-    assert not os.listdir(tmp)
+    assert sorted(os.listdir(tmp)) == (["store"] if verb == "import" else [])
+    # an empty file that the next import removes
+    assert verb == "pull" or all(name.endswith(".lock") for name in os.listdir(helper.store + "/tmp"))

@@ -14,6 +14,7 @@ use template_bundle::bundle::Bundle;
 use template_bundle::manifest::{Component, TemplateManifest, Tree};
 use template_bundle::pack::timestamp_now;
 use template_bundle::{Digest, Error, Kind};
+use template_chroot::watch::waiting;
 use template_registry::{Documents, Extent, Place, Remote, Traffic, Wanted};
 use template_store::{Imported, Lacking, Proven, Store};
 
@@ -122,18 +123,30 @@ fn fetch_lacking(
         false if bundle.may_lack(blob) => Wanted::IfThere,
         false => Wanted::Whole,
     };
-    let of_tables = template_registry::contents(remote, documents, &tables, layout, progress)?;
+    let of_tables = fetch(remote, documents, &tables, layout, progress)?;
     let lacking = template_store::lacking(store, bundle, &gate)?;
     let parts = |blob: &Digest| match lacking.iter().find(|lacking| lacking.blob == *blob) {
         Some(Lacking { ranges: Some(ranges), .. }) => Wanted::Parts(ranges.clone()),
         Some(_) if bundle.may_lack(blob) => Wanted::IfThere,
         lacking => wanted(lacking.is_some()),
     };
-    let of_layers = template_registry::contents(remote, documents, &parts, layout, progress)?;
+    let of_layers = fetch(remote, documents, &parts, layout, progress)?;
     traffic.moved = documents.fetched + of_tables.moved + of_layers.moved;
     traffic.present = documents.size().saturating_sub(traffic.moved);
     bundle.leave_out(there);
     Ok(())
+}
+
+/// Fetches contents, unless somebody has enough of waiting for them.
+pub fn fetch(
+    remote: &Remote,
+    documents: &Documents,
+    wanted: &dyn Fn(&Digest) -> Wanted,
+    layout: &Path,
+    progress: &Progress,
+) -> template_bundle::Result<Traffic> {
+    let _waiting = waiting(Some(layout));
+    template_registry::contents(remote, documents, wanted, layout, progress)
 }
 
 fn trees(manifest: &TemplateManifest) -> impl Iterator<Item = &Tree> {
@@ -168,7 +181,10 @@ pub fn documents(
     // before anything is fetched: it may be wrong
     let policy = trust.is_given().then(|| trust.policy()).transpose()?;
     progress.step("fetching documents");
-    let documents = template_registry::documents(remote, layout, extent, progress)?;
+    let documents = {
+        let _waiting = waiting(Some(layout));
+        template_registry::documents(remote, layout, extent, progress)?
+    };
     let bundle = match &policy {
         Some(policy) => Bundle::open(layout, policy, place.digest())?,
         None => Bundle::open_unverified(layout)?,
@@ -195,7 +211,7 @@ pub fn component(
     let others: BTreeSet<Digest> =
         bundle.manifest.components.iter().flat_map(blobs).filter(|blob| !wanted.contains(blob)).collect();
     let blobs = |blob: &Digest| self::wanted(!others.contains(blob));
-    template_registry::contents(&remote, &documents, &blobs, fetched.path(), progress)?;
+    fetch(&remote, &documents, &blobs, fetched.path(), progress)?;
     bundle.leave_out(others);
     Ok((bundle, fetched))
 }

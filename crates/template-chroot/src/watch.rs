@@ -9,9 +9,12 @@
 //! [defers](Deferred), the program exits with 130.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -21,8 +24,11 @@ use crate::error::{ChrootError, Result};
 
 /// The exit code of an interrupted run.
 const INTERRUPTED: i32 = 130;
+/// How long an interrupt leaves to what waits for a network.
+const PATIENCE: Duration = Duration::from_secs(1);
 
-static STATE: Mutex<State> = Mutex::new(State { by: None, deferred: 0, next: 0, running: Vec::new() });
+static STATE: Mutex<State> =
+    Mutex::new(State { by: None, deferred: 0, next: 0, running: Vec::new(), waiting: Vec::new() });
 
 struct State {
     /// What interrupted us.
@@ -30,6 +36,8 @@ struct State {
     deferred: usize,
     next: u64,
     running: Vec<Running>,
+    /// What waits for a network, by number, and where it leaves files until it has all of them.
+    waiting: Vec<(u64, Option<PathBuf>)>,
 }
 
 struct Running {
@@ -122,6 +130,43 @@ impl Drop for Deferred {
     }
 }
 
+/// While it lives, an interrupt may find the program waiting for a server that says nothing, which it cannot leave: it ends
+/// then without what waits, whose files are removed.
+#[derive(Debug)]
+pub struct Waiting(u64);
+
+/// See [`Waiting`].
+pub fn waiting(files: Option<&Path>) -> Waiting {
+    let mut state = state();
+    let id = state.next;
+    state.next += 1;
+    state.waiting.push((id, files.map(Path::to_owned)));
+    Waiting(id)
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        state().waiting.retain(|(id, _)| *id != self.0);
+    }
+}
+
+/// Ends the program if it still waits for a network in a while.
+fn give_up_waiting(by: String) -> Result<()> {
+    spawn("patience", move || {
+        thread::sleep(PATIENCE);
+        let state = state();
+        if state.waiting.is_empty() {
+            return;
+        }
+        for path in state.waiting.iter().filter_map(|(_, files)| files.as_ref()) {
+            // what cannot be removed is found by the next run
+            let _ = fs::remove_dir_all(path);
+        }
+        let _ = writeln!(std::io::stderr(), "error: interrupted: {by}");
+        std::process::exit(INTERRUPTED);
+    })
+}
+
 /// `insist`: the second time, do not wait for anything.
 fn interrupt(by: &str, insist: bool) {
     let mut state = state();
@@ -134,6 +179,11 @@ fn interrupt(by: &str, insist: bool) {
     }
     log::debug!("interrupted: {by}");
     state.by = Some(by.to_owned());
+    if !state.waiting.is_empty()
+        && let Err(e) = give_up_waiting(by.to_owned())
+    {
+        log::warn!("{e}");
+    }
     for running in &state.running {
         end(&running.pidfd, rustix::process::Signal::TERM);
     }

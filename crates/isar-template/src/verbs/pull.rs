@@ -57,7 +57,7 @@ pub fn run(cli: &Cli, opts: &PullOpts) -> Result<u8> {
     let (bundle, documents) =
         remote::documents(&opts.trust, &mut remote, &place, new.path(), Extent::All, &progress)?;
     let wanted = |blob: &Digest| if bundle.may_lack(blob) { Wanted::IfThere } else { Wanted::Whole };
-    let traffic = template_registry::contents(&remote, &documents, &wanted, new.path(), &progress)?;
+    let traffic = remote::fetch(&remote, &documents, &wanted, new.path(), &progress)?;
     for component in &bundle.manifest.components {
         component.trees().try_for_each(|tree| bundle.check_presence(component, tree))?;
     }

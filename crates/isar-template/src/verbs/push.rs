@@ -78,9 +78,11 @@ pub fn run(cli: &Cli, opts: &PushOpts) -> Result<u8> {
     if let Some(parent) = &parent {
         registry = registry.mounting(parent);
     }
+    let waiting = template_chroot::watch::waiting(None);
     let pushed =
         template_registry::push(&registry, &reference, &bundle, parent.as_ref(), opts.force, &progress)
             .map_err(|e| without_parent(e, &bundle, opts.parent.is_some()))?;
+    drop(waiting);
     progress.finish();
     let manifest = &bundle.manifest;
     let fields = json!({
