@@ -124,8 +124,8 @@ def test_the_platform_is_a_build_of_isar_that_publishes_itself(dump):
     assert config["repos"]["isar-template"]["layers"] == {"meta-template": None}
     assert set(config["repos"]["isar"]["layers"]) == {"meta", "meta-isar"}
     assert local_conf(config) == [
-        'TEMPLATE_NAME = "platform"',
-        'TEMPLATE_VERSION = "1.0"',
+        'TEMPLATE_NAME ?= "platform"',
+        'TEMPLATE_VERSION ?= "1.0"',
         'TEMPLATE_SIGNING_KEY ?= "none"',
         'TEMPLATE_MODE = "produce"',
     ]
