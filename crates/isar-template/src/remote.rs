@@ -91,16 +91,17 @@ pub fn import(
     let scratch = store.scratch()?;
     let (mut bundle, documents) =
         documents(trust, &mut remote, &place, scratch.path(), Extent::All, progress)?;
-    let mut traffic = Traffic::default();
-    let fetched =
-        fetch_lacking(&store, &mut bundle, &remote, &documents, scratch.path(), progress, &mut traffic);
-    let imported = fetched
-        .and_then(|()| template_store::import(&store, &bundle, &timestamp_now(), gc_root, progress))
-        // nobody knows the scratch directory
-        .map_err(|mut e| {
-            e.message = e.message.replace(&scratch.path().display().to_string(), &place.to_string());
-            e
-        })?;
+    let (imported, traffic) =
+        fetch_lacking(&store, &mut bundle, &remote, &documents, scratch.path(), progress)
+            .and_then(|traffic| {
+                let imported = template_store::import(&store, &bundle, &timestamp_now(), gc_root, progress)?;
+                Ok((imported, traffic))
+            })
+            // nobody knows the scratch directory
+            .map_err(|mut e| {
+                e.message = e.message.replace(&scratch.path().display().to_string(), &place.to_string());
+                e
+            })?;
     Ok((store, imported, traffic))
 }
 
@@ -112,8 +113,7 @@ fn fetch_lacking(
     documents: &Documents,
     layout: &Path,
     progress: &Progress,
-    traffic: &mut Traffic,
-) -> template_bundle::Result<()> {
+) -> template_bundle::Result<Traffic> {
     let gate = template_store::close_gate(store, progress)?;
     let there = store.blobs_of_trees(&bundle.manifest);
     // tables of contents say what else is needed
@@ -131,10 +131,9 @@ fn fetch_lacking(
         lacking => wanted(lacking.is_some()),
     };
     let of_layers = fetch(remote, documents, &parts, layout, progress)?;
-    traffic.moved = documents.fetched + of_tables.moved + of_layers.moved;
-    traffic.present = documents.size().saturating_sub(traffic.moved);
+    let moved = documents.fetched + of_tables.moved + of_layers.moved;
     bundle.leave_out(there);
-    Ok(())
+    Ok(Traffic { moved, present: documents.size().saturating_sub(moved) })
 }
 
 /// Fetches contents, unless somebody has enough of waiting for them.

@@ -23,6 +23,9 @@ use crate::remote;
 const DIGEST_FORM: &str =
     "a digest is sha256: and 64 lower-case hexadecimal digits, as pack and inspect print it";
 
+const TIME_FORM: &str =
+    "write it as allowed_signers does: YYYYMMDD or YYYYMMDDHHMM[SS], with a Z at its end for UTC";
+
 /// Whether the argument means a bundle rather than a template of the store.
 pub fn is_bundle(argument: &str) -> bool {
     argument.starts_with("oci:") || argument.contains('/') || argument.ends_with(".tar")
@@ -71,7 +74,8 @@ impl Trust {
         };
         let time = match &self.verify_time {
             Some(text) => {
-                Some(signers::parse_time(text).map_err(|e| Error::usage(format!("--verify-time: {e}")).hint("write it as allowed_signers does: YYYYMMDD or YYYYMMDDHHMM[SS], with a Z at its end for UTC"))?)
+                let wrong = |e| Error::usage(format!("--verify-time: {e}")).hint(TIME_FORM);
+                Some(signers::parse_time(text).map_err(wrong)?)
             }
             None => None,
         };

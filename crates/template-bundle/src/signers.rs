@@ -78,8 +78,11 @@ pub fn read(path: &Path) -> Result<Vec<Signer>> {
             e.hint("give the file with --allowed-signers; it has lines like: identity ssh-ed25519 AAAA…")
         }
     })?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Error::usage(format!("allowed signers: {}: it is no text", path.display())).hint("write lines of an identity, namespaces=\"isar-template\" and a public key (ssh-keygen(1), ALLOWED SIGNERS)"))?;
+    let text = String::from_utf8(bytes).map_err(|_| {
+        Error::usage(format!("allowed signers: {}: it is no text", path.display())).hint(
+            "write lines of an identity, namespaces=\"isar-template\" and a public key (ssh-keygen(1), ALLOWED SIGNERS)",
+        )
+    })?;
     parse(&text).map_err(|e| e.within(path.display()))
 }
 
