@@ -75,24 +75,70 @@ def caches(server):
     return [path for path in results(server).values() if os.path.exists(path + "/upper/srcpkgcache.bin")]
 
 
+def plan_anew(server, words):
+    """Without the answers that are in the store."""
+    for path in results(server).values():
+        if path not in caches(server):
+            support.command("rm", "-r", path)
+    return server.json("plan", *words)
+
+
 def test_what_apt_made_of_package_lists_is_kept(server, tmp, words):
     """Once for all plans on a template, until its lists are others."""
     first = server.json("plan", *words)
     (path,) = caches(server)
-    assert server.json("plan", *words)["plan"]["digest"] == first["plan"]["digest"]
+    assert plan_anew(server, words)["plan"]["digest"] == first["plan"]["digest"]
     # damaged ones are apt's to find
     with open(path + "/upper/srcpkgcache.bin", "r+b") as file:
         file.truncate(1000)
-    assert server.json("plan", *words)["plan"]["digest"] == first["plan"]["digest"]
+    assert plan_anew(server, words)["plan"]["digest"] == first["plan"]["digest"]
     assert caches(server) == [path]
     support.command("rm", "-r", path)
-    server("plan", *words)
+    plan_anew(server, words)
     assert caches(server) == [path]
     # what is asked of it with lists of its own is not for others
     support.command("rm", "-r", path)
     repository = support.make_repository(tmp + "/repo", [support.make_deb(tmp, "from-repo")])
     server("plan", "server", "--update", "none", "--repo", repository, "--add", "from-repo")
     assert not caches(server)
+
+
+def asks_apt(server, verb, *words, **options):
+    return "apt-get" in server("-vv", verb, *words, **options).stderr
+
+
+def test_the_same_question_asks_apt_once(server, tmp, words):
+    saved = tmp + "/plan.json"
+    assert asks_apt(server, "plan", *words)
+    assert not asks_apt(server, "plan", *words, "--save", saved)
+    # nothing is done yet, so it has to be asked what there is to fetch
+    assert asks_apt(server, "install", *words, "--output", tmp + "/a")
+    assert not asks_apt(server, "install", *words, "--output", tmp + "/b")
+    assert not asks_apt(server, "install", "server", "--plan", saved, "--output", tmp + "/c")
+    assert asks_apt(server, "install", *words, "--output", tmp + "/d", "--no-reuse")
+    # another file of that name
+    support.make_deb(tmp, "random-package", scripts={"postinst": RANDOM + "true\n"})
+    error = server.error("install", "server", "--plan", saved, "--output", tmp + "/e", code=support.REFUSED)
+    assert "has another content now" in error["message"]
+    assert asks_apt(server, "plan", *words)
+    # a folder that apt sees is not known to be what it was
+    assert asks_apt(server, "plan", *words, "--bind", tmp + ":/mnt")
+    assert asks_apt(server, "plan", *words, "--bind", tmp + ":/mnt")
+
+
+def test_what_a_refused_plan_says_is_said_again(server):
+    words = ["server", "--update", "none", "--remove", "dpkg"]
+    first, again = (server.json("plan", *words, code=support.REFUSED) for _ in range(2))
+    assert first["plan"]["refusals"] and again == first
+
+
+def test_folders_are_read_anew(server, tmp):
+    """A plan for a repository folder holds as long as its index does."""
+    words = ["server", "--update", "none", "--repo", tmp + "/repo", "--add", "from-repo"]
+    for version in ("1.0", "2.0", "2.0"):
+        support.make_repository(tmp + "/repo", [support.make_deb(tmp, "from-repo", version)])
+        (action,) = server.json("plan", *words)["plan"]["actions"]
+        assert action["newVersion"] == version
 
 
 def test_another_plan_is_done(server, tmp, words, kept):

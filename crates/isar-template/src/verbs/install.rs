@@ -138,7 +138,8 @@ pub fn run(cli: &Cli, opts: &InstallOpts) -> Result<u8> {
         Some(plan) => Transaction::open_saved(plan, root, request, &mut show)?,
         None => Transaction::open(root, request, &mut show)?,
     };
-    let mut plan = resolve(&mut transaction, saved.as_ref().map(|(plan, ..)| plan))?;
+    let planned = saved.as_ref().map(|(plan, ..)| plan);
+    let mut plan = reuse::plan(&instance, &mut transaction, planned, opts.no_reuse)?;
     announce(cli, &progress, &plan);
     reuse::keep_caches(&instance, &transaction);
     let key = |instance: &Instance, plan: &Plan| match opts.no_reuse {
@@ -160,7 +161,7 @@ pub fn run(cli: &Cli, opts: &InstallOpts) -> Result<u8> {
             if !transaction.refresh_outdated()? {
                 return Err(outdated.into());
             }
-            plan = resolve(&mut transaction, saved.as_ref().map(|(plan, ..)| plan))?;
+            plan = reuse::resolve(&mut transaction, planned)?;
             announce(cli, &progress, &plan);
             transaction.apply(&plan)?
         }
@@ -184,14 +185,6 @@ pub fn run(cli: &Cli, opts: &InstallOpts) -> Result<u8> {
     progress.finish();
     print(cli, opts, &instance, &plan, &report, packed.as_ref())?;
     Ok(0)
-}
-
-/// What would happen now, which has to be what was planned.
-fn resolve(transaction: &mut Transaction<'_>, planned: Option<&Plan>) -> Result<Plan> {
-    Ok(match planned {
-        Some(planned) => transaction.plan_as_saved(planned)?,
-        None => transaction.plan()?,
-    })
 }
 
 fn check_output(output: &Path) -> Result<()> {

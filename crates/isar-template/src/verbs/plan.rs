@@ -44,7 +44,7 @@ pub fn run(cli: &Cli, opts: &PlanOpts) -> Result<u8> {
     let instance = opts.change.open(cli, opts.root.as_deref(), false, None, &progress)?;
     let mut show = show_events(cli, &progress);
     let mut transaction = Transaction::open(instance.root.clone(), instance.request.clone(), &mut show)?;
-    let plan = transaction.plan()?;
+    let plan = reuse::plan(&instance, &mut transaction, None, false)?;
     reuse::keep_caches(&instance, &transaction);
     drop(transaction);
     let plan = instance.describe(plan)?;

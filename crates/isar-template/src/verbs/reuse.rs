@@ -4,7 +4,8 @@
 //!
 //! The same plan on the same template has the same result. It is kept in the store, as what the transaction has written,
 //! and who asks for it again gets it without dpkg being run. What comes after the transaction (finishing the system,
-//! the mark of its origin) is done anew each time, above the result.
+//! the mark of its origin) is done anew each time, above the result. So is the same question to the same template kept,
+//! with the plan that answers it, so that apt need not run either.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -110,18 +111,76 @@ fn forget(store: &Store, kept: Kept, scratch: &Scratch) -> Result<()> {
     Ok(store.forget_result(kept, scratch)?)
 }
 
-fn caches_key(stored: &Stored) -> Digest {
+/// What is kept of a template, whatever is done with it.
+fn key_for(kind: &str, stored: &Stored) -> Digest {
     let parts = [
-        format!("apt's caches {RESULT_VERSION}"),
+        format!("{kind} {RESULT_VERSION}"),
         format!("helper {}", env!("CARGO_PKG_VERSION")),
         format!("template {}", stored.record.digest),
     ];
     Digest::of(parts.join("\n").as_bytes())
 }
 
+/// What a transaction would do now, which has to be what a saved plan says.
+pub fn resolve(transaction: &mut Transaction<'_>, saved: Option<&Plan>) -> Result<Plan> {
+    Ok(match saved {
+        Some(saved) => transaction.plan_as_saved(saved)?,
+        None => transaction.plan()?,
+    })
+}
+
+/// The same, from the store if it was asked before; and it is kept for the next time.
+pub fn plan(
+    instance: &Instance,
+    transaction: &mut Transaction<'_>,
+    saved: Option<&Plan>,
+    anew: bool,
+) -> Result<Plan> {
+    let question = match instance.root {
+        Root::Overlay { .. } if !anew => transaction.question()?,
+        _ => None,
+    };
+    let Some(question) = question else { return resolve(transaction, saved) };
+    let key = key_for(&format!("plan for {question}"), &instance.stored);
+    if let Some(kept) = instance.store.find_result(&key)? {
+        match serde_json::from_value::<Plan>(kept.details().clone()) {
+            Ok(plan) => {
+                saved.map_or(Ok(()), |saved| saved.ensure_same(&plan))?;
+                return Ok(plan);
+            }
+            Err(_) => forget(&instance.store, kept, &instance.scratch)?,
+        }
+    }
+    let plan = resolve(transaction, saved)?;
+    let keep = || -> Result<()> { keep_details(instance, &key, &[], serde_json::to_value(&plan)?) };
+    keep().unwrap_or_else(|e| log::warn!("the plan is not kept for the next time: {e:#}"));
+    Ok(plan)
+}
+
+/// Keeps files, and what is to be known of them.
+fn keep_details(
+    instance: &Instance,
+    key: &Digest,
+    files: &[PathBuf],
+    details: serde_json::Value,
+) -> Result<()> {
+    let scratch = instance.store.scratch()?;
+    let dir = scratch.path().join("kept");
+    std::fs::create_dir(&dir).doing("creating", &dir)?;
+    for file in files {
+        let to = dir.join(file.file_name().unwrap_or_default());
+        std::fs::copy(file, &to).doing("copying", file)?;
+    }
+    template_store::set_result_aside(&scratch, &dir)?;
+    instance.store.keep_result(key, &instance.stored.record.digest, &scratch, details)?;
+    Ok(())
+}
+
+const CACHES: &str = "apt's caches";
+
 /// What apt has made of the package lists of a template.
 pub fn find_caches(store: &Store, stored: &Stored) -> Result<Option<Kept>> {
-    Ok(store.find_result(&caches_key(stored))?)
+    Ok(store.find_result(&key_for(CACHES, stored))?)
 }
 
 /// Keeps that for others. It has to be done before package scripts run.
@@ -130,20 +189,9 @@ pub fn keep_caches(instance: &Instance, transaction: &Transaction<'_>) {
     if instance.caches.is_some() || !matches!(instance.root, Root::Overlay { .. }) || caches.is_empty() {
         return;
     }
-    let keep = || -> Result<()> {
-        let scratch = instance.store.scratch()?;
-        let dir = scratch.path().join("caches");
-        std::fs::create_dir(&dir).doing("creating", &dir)?;
-        for cache in &caches {
-            let to = dir.join(cache.file_name().unwrap_or_default());
-            std::fs::copy(cache, &to).doing("copying", cache)?;
-        }
-        template_store::set_result_aside(&scratch, &dir)?;
-        let (key, template) = (caches_key(&instance.stored), &instance.stored.record.digest);
-        instance.store.keep_result(&key, template, &scratch, serde_json::Value::Null)?;
-        Ok(())
-    };
-    keep().unwrap_or_else(|e| log::warn!("apt's caches are not kept for the next time: {e:#}"));
+    let key = key_for(CACHES, &instance.stored);
+    keep_details(instance, &key, &caches, serde_json::Value::Null)
+        .unwrap_or_else(|e| log::warn!("apt's caches are not kept for the next time: {e:#}"));
 }
 
 /// Keeps what `qa` has installed for packages that need it.

@@ -8,8 +8,12 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::request::Add;
+use super::state::{PUT, parse_files};
 use super::status::{Stanza, parse_stanzas};
+use super::transaction::Transaction;
 use crate::error::{ChrootError, Result};
+use crate::sandbox::OWN_DIR;
 
 /// A folder deeper than any repository we know is not one.
 const DEPTH_LIMIT: usize = 8;
@@ -30,6 +34,68 @@ pub(crate) struct LocalDeb {
     pub sha256: String,
     /// Its control file.
     pub fields: Stanza,
+}
+
+/// Prints the control files of all arguments, numbered; ends with the first that has none.
+const READ_FIELDS: &str = r#"
+t=$(mktemp); n=0
+for f; do
+    dpkg-deb --field "$f" > "$t" || exit
+    put $n "$t"
+    n=$((n + 1))
+done
+rm "$t"
+"#;
+
+impl Transaction<'_> {
+    /// Copies the package files of the request, and asks dpkg what they are.
+    pub(super) fn take_debs(&mut self) -> Result<()> {
+        let mut copies = Vec::new();
+        let mut argv = vec!["sh".to_owned(), "-c".to_owned(), format!("{PUT}{READ_FIELDS}"), "sh".to_owned()];
+        for add in &self.request.add {
+            if let Add::Deb(source) = add {
+                let name = format!("{}.deb", copies.len());
+                let copy = self.scratch("debs").join(&name);
+                let (size, sha256) = copy_deb(source, &copy)?;
+                copies.push((source.clone(), copy, size, sha256));
+                argv.push(format!("{OWN_DIR}/apt/debs/{name}"));
+            }
+        }
+        if copies.is_empty() {
+            return Ok(());
+        }
+        let read = self.sandbox(false).capture(&argv)?;
+        let fields = parse_files(&read.stdout).unwrap_or_default();
+        for (number, (source, copy, size, sha256)) in copies.into_iter().enumerate() {
+            let Some(fields) = fields.get(&number.to_string()) else {
+                return Err(ChrootError::usage(
+                    format!("package file: {}: {}", source.display(), read.errors().trim()),
+                    "it is no Debian package, or a damaged one: build or fetch it again",
+                ));
+            };
+            let mut deb = parse_deb(&source, fields, size, sha256)?;
+            if let Some(other) =
+                self.debs.iter().find(|d| d.name == deb.name && d.architecture == deb.architecture)
+            {
+                return Err(ChrootError::usage(
+                    format!(
+                        "'{}' and '{}' are both package '{}'",
+                        other.source.display(),
+                        deb.source.display(),
+                        deb.name
+                    ),
+                    "give one of them",
+                ));
+            }
+            // the name that people know from apt's output
+            let name = format!("{}_{}_{}.deb", deb.name, deb.version.replace(':', "%3a"), deb.architecture);
+            let target = self.scratch("debs").join(&name);
+            fs::rename(&copy, &target).map_err(|e| ChrootError::io("renaming to", &target, e))?;
+            deb.inside = format!("{OWN_DIR}/apt/debs/{name}");
+            self.debs.push(deb);
+        }
+        Ok(())
+    }
 }
 
 /// Copies and hashes in one pass.

@@ -9,17 +9,15 @@ use std::path::Path;
 
 use super::plan::{Action, Origin};
 use super::simulate::Uri;
-use super::state::parse_files;
+use super::state::{PUT, parse_files};
 use super::status::Status;
 use super::transaction::Transaction;
 use crate::error::{ChrootError, Result};
 use crate::impact::{self, Impact, Incoming, Question};
 use crate::system::plain;
 
-/// Prints the names in a package file, and its symbols file, each as in the script that reads files of the tree. The
-/// arguments are pairs: a number, and the file.
+/// Prints the names in a package file, and its symbols file. The arguments are pairs: a number, and the file.
 const READ_DEBS: &str = r#"
-put() { printf '%s\n%s\n' "$1" "$(wc -c < "$2")"; cat "$2"; echo; }
 t=$(mktemp)
 while [ $# -gt 0 ]; do
     if dpkg-deb --fsys-tarfile "$2" 2>/dev/null | tar -tf - > "$t" 2>/dev/null; then
@@ -58,7 +56,7 @@ impl Transaction<'_> {
 
     /// Looks into the package files that are on this machine already, by the number of their action.
     pub(super) fn read_debs(&self, actions: &[Action], uris: &[Uri]) -> Result<BTreeMap<usize, Incoming>> {
-        let mut argv = vec!["sh".to_owned(), "-c".to_owned(), READ_DEBS.to_owned(), "sh".to_owned()];
+        let mut argv = vec!["sh".to_owned(), "-c".to_owned(), format!("{PUT}{READ_DEBS}"), "sh".to_owned()];
         let options = argv.len();
         for (number, action) in actions.iter().enumerate() {
             let Some(version) = &action.new_version else { continue };

@@ -267,7 +267,7 @@ impl Transaction<'_> {
         if self.sources.remote_refreshed || self.sources.remote.is_empty() {
             return Ok(false);
         }
-        self.planned = None;
+        self.forget_plan();
         self.update_remote()?;
         Ok(true)
     }

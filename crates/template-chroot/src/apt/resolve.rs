@@ -39,6 +39,7 @@ impl Transaction<'_> {
     /// Computes what the transaction would do.
     pub fn plan(&mut self) -> Result<Plan> {
         (self.sink)(Event::Step("resolving"));
+        self.forget_plan();
         let (status, _) = self.read_status()?;
         let refusals = policy::check_request(&self.request, &status);
         if !refusals.is_empty() {
@@ -125,55 +126,78 @@ impl Transaction<'_> {
         if wanted.arguments.is_empty() && !self.request.auto_remove {
             return Ok(Simulated::default());
         }
-        let states = status.extended_states(&wanted.mark_auto, &wanted.mark_manual);
-        let mut argv = vec![
-            "sh".to_owned(),
-            "-c".to_owned(),
-            format!(
-                "apt-get --simulate \"$@\" || exit; echo '{URIS}'; apt-get --print-uris -o Acquire::ForceHash=SHA256 \"$@\" || exit; \
-                 echo '{RELEASES}'; LISTS={OWN_DIR}/apt/lists\n{}",
-                suites::PRINT
-            ),
-            "sh".to_owned(),
-        ];
+        let simulate = format!(
+            "apt-get --simulate \"$@\" || exit; echo '{RELEASES}'; LISTS={OWN_DIR}/apt/lists\n{}",
+            suites::PRINT
+        );
+        let text = self.ask(&simulate, status, wanted)?;
+        let (simulation, releases) = text.split_once(RELEASES).unwrap_or((&text, ""));
+        let changes = parse_simulation(simulation);
+        let (distribution, releases) = suites::parse(releases);
+        let uris = self.uris(&changes, status, wanted)?;
+        Ok(Simulated { changes, uris, distribution, releases })
+    }
+
+    /// Where the archives of these changes are. Whatever apt is asked after that is about an excerpt of the lists, if it comes to
+    /// the same changes by it.
+    fn uris(&mut self, changes: &[Change], status: &Status, wanted: &Wanted) -> Result<Vec<Uri>> {
+        if changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let print = "apt-get --print-uris -o Acquire::ForceHash=SHA256 \"$@\"";
+        let named = wanted.arguments.iter().map(|a| a.split(['=', ':']).next().unwrap_or_default());
+        let named = named.map(|name| name.strip_suffix('-').unwrap_or(name));
+        let names = changes.iter().map(|change| change.package.as_str()).chain(named);
+        self.in_excerpt = self.make_excerpt(&names.collect())?;
+        if self.in_excerpt {
+            let both = format!("apt-get --simulate \"$@\" || exit; echo '{URIS}'; {print}");
+            match self.ask(&both, status, wanted) {
+                Ok(text) => {
+                    let (simulation, uris) = text.split_once(URIS).unwrap_or((&text, ""));
+                    if parse_simulation(simulation) == changes {
+                        return Ok(parse_uris(uris));
+                    }
+                }
+                Err(ChrootError::NotSolvable { .. }) => {}
+                Err(other) => return Err(other),
+            }
+            log::debug!("an excerpt of the package lists leads elsewhere: they are used as a whole");
+            self.in_excerpt = false;
+        }
+        Ok(parse_uris(&self.ask(print, status, wanted)?))
+    }
+
+    /// What a script prints that calls apt-get with the request.
+    fn ask(&mut self, script: &str, status: &Status, wanted: &Wanted) -> Result<String> {
+        let mut argv = ["sh", "-c", script, "sh"].map(str::to_owned).to_vec();
         argv.extend(self.install_arguments(wanted));
         // what apt would refuse we want to see, and refuse in our own words
         argv.extend(["--allow-downgrades", "--allow-remove-essential"].map(str::to_owned));
         argv.extend(["-o".to_owned(), format!("Dir::State::extended_states={OWN_DIR}/extended_states")]);
         argv.extend(["-o", "Debug::NoLocking=1", "install"].map(str::to_owned));
         argv.extend(wanted.arguments.iter().cloned());
+        let states = status.extended_states(&wanted.mark_auto, &wanted.mark_manual);
         let captured = self.sandbox(false).own_file("extended_states", states).capture(&argv)?;
         let (stdout, stderr) = (captured.text(), captured.errors());
-        let (simulation, rest) = stdout.split_once(URIS).unwrap_or((&stdout, ""));
-        let (uris, releases) = rest.split_once(RELEASES).unwrap_or((rest, ""));
-        if !captured.exit.success() {
-            log::debug!("apt says: {stdout}{stderr}");
-            if captured.exit.signal.is_some() || captured.exit.code >= 128 {
-                return Err(ChrootError::Internal(format!(
-                    "resolving packages: apt ended with status {}: is there enough memory?",
-                    captured.exit.code
-                )));
-            }
-            if stderr.contains("No space left on device") {
-                return Err(ChrootError::Internal(format!("resolving packages: {}", reasons("", &stderr))));
-            }
-            if let Some(error) = wrong_sources(&stderr, "resolving packages") {
-                return Err(error);
-            }
-            let refreshed = self.sources.remote_refreshed;
-            return Err(not_solvable(
-                &reasons(simulation, &stderr),
-                &virtual_packages(simulation),
-                refreshed,
-            ));
+        if captured.exit.success() {
+            return Ok(stdout);
         }
-        let (distribution, releases) = suites::parse(releases);
-        Ok(Simulated {
-            changes: parse_simulation(simulation),
-            uris: parse_uris(uris),
-            distribution,
-            releases,
-        })
+        log::debug!("apt says: {stdout}{stderr}");
+        if captured.exit.signal.is_some() || captured.exit.code >= 128 {
+            return Err(ChrootError::Internal(format!(
+                "resolving packages: apt ended with status {}: is there enough memory?",
+                captured.exit.code
+            )));
+        }
+        if stderr.contains("No space left on device") {
+            return Err(ChrootError::Internal(format!("resolving packages: {}", reasons("", &stderr))));
+        }
+        if let Some(error) = wrong_sources(&stderr, "resolving packages") {
+            return Err(error);
+        }
+        let refreshed = self.sources.remote_refreshed;
+        let simulation = stdout.split(URIS).next().unwrap_or_default();
+        Err(not_solvable(&reasons(simulation, &stderr), &virtual_packages(simulation), refreshed))
     }
 
     /// A file of the request is taken where apt would fetch the same file.

@@ -10,12 +10,16 @@ use super::status::Status;
 use super::transaction::Transaction;
 use crate::error::{ChrootError, Result};
 
-/// What a script prints with [`READ_FILES`]: by path.
+/// What a script prints with [`PUT`]: by name.
 pub(super) type Files = BTreeMap<String, String>;
 
-/// Prints each file: its path, its size, its content. Also what is below /var/lib/apt/lists, and dpkg's architecture.
-const READ_FILES: &str = r#"
+/// For scripts: prints a file, with a name and its size before it.
+pub(super) const PUT: &str = r#"
 put() { printf '%s\n%s\n' "$1" "$(wc -c < "$2")"; cat "$2"; echo; }
+"#;
+
+/// Prints each file. Also what is below /var/lib/apt/lists, and dpkg's architecture.
+const READ_FILES: &str = r#"
 t=$(mktemp); dpkg --print-architecture > "$t"; put architecture "$t"
 ls /var/lib/apt/lists > "$t" 2>/dev/null; put lists "$t"
 dpkg --audit > "$t" 2>&1; put audit "$t"
@@ -28,7 +32,7 @@ rm "$t"
 impl Transaction<'_> {
     /// Reads files of the tree; `extra` are shell patterns.
     pub(super) fn read_files(&self, extra: &[&str]) -> Result<Files> {
-        let script = READ_FILES.replace("\"$@\"", &extra.join(" "));
+        let script = format!("{PUT}{}", READ_FILES.replace("\"$@\"", &extra.join(" ")));
         let captured = self.sandbox(false).capture(&["sh", "-c", &script])?;
         if !captured.exit.success() {
             return Err(ChrootError::Usage {

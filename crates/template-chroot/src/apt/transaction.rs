@@ -15,7 +15,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::access::{self, Access};
-use super::debs::{LocalDeb, copy_deb, parse_deb};
+use super::debs::LocalDeb;
 use super::failure::without_credentials;
 use super::given::{self, Given};
 use super::lists::Sources;
@@ -71,6 +71,8 @@ pub struct Transaction<'a> {
     pub(super) status: Option<(Status, String)>,
     /// The last plan, and what it takes to fetch.
     pub(super) planned: Option<(Plan, Vec<Uri>)>,
+    /// apt sees no more of the package lists than what the last plan needs.
+    pub(super) in_excerpt: bool,
 }
 
 /// What came of a command.
@@ -81,6 +83,10 @@ pub(super) struct Heard {
     /// The last lines, of output and errors as they came.
     pub tail: Vec<String>,
 }
+
+/// Directories with package lists: as they are, and of what a plan needs.
+pub(super) const LISTS: &str = "lists";
+pub(super) const EXCERPT: &str = "excerpt";
 
 /// What apt makes of package lists, with and without the state of packages.
 const CACHES: [&str; 2] = ["pkgcache.bin", "srcpkgcache.bin"];
@@ -111,6 +117,7 @@ impl<'a> Transaction<'a> {
             access: None,
             status: None,
             planned: None,
+            in_excerpt: false,
         };
         transaction.make_scratch()?;
         transaction.take_debs()?;
@@ -124,7 +131,13 @@ impl<'a> Transaction<'a> {
         self.root = root;
         self.request.add = add;
         self.status = None;
+        self.forget_plan();
+    }
+
+    /// What apt is asked next is about all packages again.
+    pub(super) fn forget_plan(&mut self) {
         self.planned = None;
+        self.in_excerpt = false;
     }
 
     /// The last plan without one package, and without what would be removed; none when there is no plan. What remains is
@@ -139,7 +152,7 @@ impl<'a> Transaction<'a> {
         Some(plan)
     }
 
-    fn scratch(&self, name: &str) -> PathBuf {
+    pub(super) fn scratch(&self, name: &str) -> PathBuf {
         self.scratch.path().join("apt").join(name)
     }
 
@@ -241,11 +254,15 @@ impl<'a> Transaction<'a> {
         let mut settings = vec![
             ("Dir::Etc::SourceList", "/dev/null".to_owned()),
             ("Dir::Etc::SourceParts", format!("{OWN_DIR}/{sources}.d")),
-            ("Dir::State::lists", format!("{OWN_DIR}/apt/lists")),
-            ("Dir::Cache::pkgcache", format!("{OWN_DIR}/apt/{}", CACHES[0])),
-            ("Dir::Cache::srcpkgcache", format!("{OWN_DIR}/apt/{}", CACHES[1])),
             ("Acquire::Languages", "none".to_owned()),
         ];
+        let lists = if self.in_excerpt { EXCERPT } else { LISTS };
+        settings.push(("Dir::State::lists", format!("{OWN_DIR}/apt/{lists}")));
+        for (setting, cache) in ["Dir::Cache::pkgcache", "Dir::Cache::srcpkgcache"].into_iter().zip(CACHES) {
+            // of an excerpt it is made faster than written
+            let path = if self.in_excerpt { String::new() } else { format!("{OWN_DIR}/apt/{cache}") };
+            settings.push((setting, path));
+        }
         if self.given.preferences.is_some() {
             settings.push(("Dir::Etc::Preferences", format!("{OWN_DIR}/{}", given::PREFERENCES)));
         }
@@ -280,7 +297,7 @@ impl<'a> Transaction<'a> {
                 "Acquire::AllowWeakRepositories=0",
                 "Acquire::AllowDowngradeToInsecureRepositories=0",
                 // it takes as long as installing a few packages, and is of use to the authors of apt only
-                "Dir::Log::Planner=/dev/null",
+                "Dir::Log::Planner=",
                 "Dpkg::Progress-Fancy=0",
                 "Dpkg::Use-Pty=0",
                 "quiet=1",
@@ -335,49 +352,5 @@ impl<'a> Transaction<'a> {
             }
         })?;
         Ok(Heard { captured, failures, tail: tail.into() })
-    }
-
-    /// Copies the package files of the request, and asks dpkg what they are.
-    fn take_debs(&mut self) -> Result<()> {
-        let mut copies = Vec::new();
-        for add in &self.request.add {
-            if let Add::Deb(source) = add {
-                let copy = self.scratch("debs").join(format!("{}.deb", copies.len()));
-                let (size, sha256) = copy_deb(source, &copy)?;
-                copies.push((source.clone(), copy, size, sha256));
-            }
-        }
-        let sandbox = self.sandbox(false);
-        for (number, (source, copy, size, sha256)) in copies.into_iter().enumerate() {
-            let inside = format!("{OWN_DIR}/apt/debs/{number}.deb");
-            let fields = sandbox.capture(&["dpkg-deb", "--field", &inside])?;
-            if !fields.exit.success() {
-                return Err(ChrootError::usage(
-                    format!("package file: {}: {}", source.display(), fields.errors().trim()),
-                    "it is no Debian package, or a damaged one: build or fetch it again",
-                ));
-            }
-            let mut deb = parse_deb(&source, &fields.text(), size, sha256)?;
-            if let Some(other) =
-                self.debs.iter().find(|d| d.name == deb.name && d.architecture == deb.architecture)
-            {
-                return Err(ChrootError::usage(
-                    format!(
-                        "'{}' and '{}' are both package '{}'",
-                        other.source.display(),
-                        deb.source.display(),
-                        deb.name
-                    ),
-                    "give one of them",
-                ));
-            }
-            // the name that people know from apt's output
-            let name = format!("{}_{}_{}.deb", deb.name, deb.version.replace(':', "%3a"), deb.architecture);
-            let target = self.scratch("debs").join(&name);
-            fs::rename(&copy, &target).map_err(|e| ChrootError::io("renaming to", &target, e))?;
-            deb.inside = format!("{OWN_DIR}/apt/debs/{name}");
-            self.debs.push(deb);
-        }
-        Ok(())
     }
 }
