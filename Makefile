@@ -18,12 +18,16 @@ demo: ## the main job on real Debian packages, from pack to product
 	@scripts/build
 	@scripts/as-root demo/run
 
+define packages-for-tests
+scripts/package deb && \
+	{ scripts/package static || echo "make: no file without libraries can be made here: its tests are skipped"; }
+endef
+
 .PHONY: test
 test: ## all tests; those with Isar are skipped, loudly, where there is no Isar
 	@scripts/setup build test
 	@scripts/build
-	@scripts/package deb
-	@scripts/package static || echo "make: no file without libraries can be made here: its tests are skipped"
+	@$(packages-for-tests)
 	@scripts/run-tests
 
 .PHONY: test-cargo
@@ -35,8 +39,7 @@ test-cargo: ## the tests of the crates
 test-cli: ## the tests of the command line on real Debian trees
 	@scripts/setup build test
 	@scripts/build
-	@scripts/package deb
-	@scripts/package static || echo "make: no file without libraries can be made here: its tests are skipped"
+	@$(packages-for-tests)
 	@scripts/run-tests cli
 
 .PHONY: test-attacks

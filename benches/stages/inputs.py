@@ -20,19 +20,22 @@ VERSIONS = {
     # what it has now
     "v2": ([*COMMON, "htop", "tmux", "strace", "rsync", "zip", "unzip", "tree"], []),
 }
+# where tools are from that are too old in the running Debian
+NEWER = "trixie"
 
 
-def tar(name, packages, options):
+def tar(name, packages, options, suite=support.SUITE):
     """The tar of a system, made if need be."""
-    words = ["--variant=minbase", *(["--include=" + ",".join(packages)] if packages else []), *options, support.SUITE, *support.SOURCE]
+    source = [line.replace(" %s " % support.SUITE, " %s " % suite) for line in support.SOURCE]
+    words = ["--variant=minbase", *(["--include=" + ",".join(packages)] if packages else []), *options, suite, *source]
     key = hashlib.sha256("\n".join(words).encode()).hexdigest()[:12]
-    path = os.path.join(CACHE, "%s-%s-%s.tar" % (name, support.SUITE, key))
+    path = os.path.join(CACHE, "%s-%s-%s.tar" % (name, suite, key))
     if not os.path.exists(path):
         os.makedirs(CACHE, exist_ok=True)
         partial = path + ".partial"
         hook = '--customize-hook=rm -f "$1"/etc/apt/apt.conf.d/99mmdebstrap "$1"/etc/dpkg/dpkg.cfg.d/99mmdebstrap "$1"/etc/resolv.conf'
-        subprocess.run(["mmdebstrap", "--mode=root", "--quiet", "--format=tar", "--dpkgopt=force-unsafe-io", hook, *words[:-1 - len(support.SOURCE)],
-                        "--skip=cleanup/apt/lists", support.SUITE, partial, *support.SOURCE],
+        subprocess.run(["mmdebstrap", "--mode=root", "--quiet", "--format=tar", "--dpkgopt=force-unsafe-io", hook, *words[:-1 - len(source)],
+                        "--skip=cleanup/apt/lists", suite, partial, *source],
                        check=True, stdin=subprocess.DEVNULL, env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000"})
         os.rename(partial, path)
     return path
@@ -43,6 +46,26 @@ def from_scratch():
     packages, _ = VERSIONS["v2"]
     return {"FROM_SCRATCH": "mmdebstrap --quiet --variant=minbase --dpkgopt=force-unsafe-io %s --include=%s" % (support.SUITE, ",".join(packages)),
             "SOURCE": " ".join(support.SOURCE)}
+
+
+def newer(place):
+    """A system with a current mkosi, and the script that runs a command with it as its root, and the disk at /place."""
+    root, script = os.path.join(place, "newer"), os.path.join(place, "in-newer")
+    unpack(tar("newer", ["mkosi", "ca-certificates", "zstd"], [], NEWER), root)
+    support.write(root + "/etc/apt/sources.list.d/mkosi.sources",
+                  "Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
+                  % (support.MIRROR or "http://deb.debian.org/debian", support.SUITE))
+    # a chroot would not do: mkosi makes namespaces of its own
+    support.write(script, """#!/bin/sh
+exec unshare --mount --propagation private sh -ec '
+root=$1; shift
+mkdir -p $root/place $root/old
+mount --bind $root $root; mount --rbind ${root%/*} $root/place; cp -L /etc/resolv.conf $root/etc/
+for dir in dev proc sys; do mount --rbind /$dir $root/$dir; done
+for dir in run tmp; do mount -t tmpfs tmpfs $root/$dir; done
+cd $root; pivot_root . old; umount -l /old; cd /place; exec "$@"
+' sh "${0%/*}/newer" "$@"
+""", 0o755)
 
 
 def unpack(path, target):

@@ -124,6 +124,10 @@ def download(packages):
     """ % " ".join(packages)
 
 
+MKOSI = ("mkosi --directory= --force --distribution=debian --release=$SUITE --format=directory --base-tree=/place/v1 --sandbox-tree=/place/sandbox"
+         " --package-cache-dir=/place/cache --workspace-dir=/place/work --output-dir=/place/out --output=t")
+
+
 def install(name, packages):
     """One on v1, whose archives are there."""
     ours = "$T --store store install p --update none --no-reuse $(printf -- '--add %s ' debs/*.deb)"
@@ -135,11 +139,16 @@ def install(name, packages):
              "c=$(%s from p); %s run --isolation chroot -v $PWD/debs:/debs:ro $c sh -c '%s /debs/*.deb'; %s commit -q $c q; %s rm $c"
              % (BUILDAH, BUILDAH, APT, BUILDAH, BUILDAH), first=BUILDAH + " rmi q || true", needs="buildah"),
         Tool("cp -a, apt", "cp -a v1 out/t; cp -r debs out/t/; chroot out/t sh -c '%s /debs/*.deb'; rm -r out/t/debs" % APT),
+        Tool("mkosi, base tree", "./in-newer " + MKOSI + "".join(" --package=" + name for name in packages) + " --cache-only=metadata build",
+             once=True),
         Tool("mmdebstrap from scratch", "$FROM_SCRATCH,%s out/t.tar ${SOURCE:+\"$SOURCE\"}" % ",".join(packages), needs="mmdebstrap", once=True),
     ], prepare=STORED + """
         DOWNLOAD
+        mkdir -p sandbox/etc/apt/sources.list.d cache work; cp newer/etc/apt/sources.list.d/mkosi.sources sandbox/etc/apt/sources.list.d/
+        mkdir -p out; ./in-newer MKOSI build || true; rm -r out
         ! command -v podman || { PULLED=$(PODMAN pull -q oci:b1:1-rootfs); PODMAN tag $PULLED p; }
-    """.replace("PODMAN ", PODMAN + " ").replace("DOWNLOAD", download(packages)))
+    """.replace("PODMAN ", PODMAN + " ").replace("DOWNLOAD", download(packages))
+                 .replace("MKOSI", MKOSI + "".join(" --package=" + name for name in packages)))
 
 
 ONE = install("install-1", ["tree"])

@@ -155,7 +155,8 @@ def test_result_of_an_install(helper, platform_bundle, publisher, tmp):
     deb = support.make_deb(tmp, "kept", files={"usr/share/kept/file": "content\n"})
     words = ["install", "platform", "--add", deb, "--output"]
     helper(*words, tmp + "/one")
-    assert helper.json("fsck")["results"] == 1
+    # and the plan that it came of
+    assert helper.json("fsck")["results"] == 2
     (path,) = [path for path in files_below(helper.store + "/results") if path.endswith("/usr/share/kept/file")]
     flip(path)
     (found,) = findings(helper)

@@ -161,7 +161,7 @@ impl Verb {
 
 /// What is trusted.
 #[derive(Debug, Args)]
-pub struct Trust {
+pub struct Trusted {
     /// File with the keys that are trusted (ssh-keygen(1), ALLOWED SIGNERS)
     #[arg(long, value_name = "FILE")]
     pub allowed_signers: Option<PathBuf>,
@@ -180,6 +180,13 @@ pub struct Trust {
     /// Time for which the validity of keys is checked, like 20261231 or 20261231235959Z [default: now]
     #[arg(long, value_name = "TIME")]
     pub verify_time: Option<String>,
+}
+
+/// What is trusted, and how servers are asked for it.
+#[derive(Debug, Args)]
+pub struct Trust {
+    #[command(flatten)]
+    pub trusted: Trusted,
     /// Ask no server: what an oci:// reference names by its digest, or --digest does, has to be in the store
     #[arg(long)]
     pub offline: bool,

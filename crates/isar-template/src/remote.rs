@@ -25,7 +25,7 @@ impl Trust {
     /// Which place is meant. The pin names a release whatever is there by now.
     pub fn place(&self, argument: &str) -> Result<Place> {
         let mut place: Place = argument.parse()?;
-        if let Some(pin) = self.pin()? {
+        if let Some(pin) = self.trusted.pin()? {
             if place.digest().is_some_and(|named| *named != pin) {
                 return Err(Error::usage(format!("'{argument}' names another release than --digest {pin}"))
                     .hint("name it in one of both ways")
@@ -81,7 +81,7 @@ pub fn import(
     progress: &Progress,
 ) -> Result<(Store, Imported, Traffic)> {
     let place = trust.place(argument)?;
-    let policy = trust.policy()?;
+    let policy = trust.trusted.policy()?;
     let store = Store::create(&cli.global.store())?;
     let again = |digest: &Digest| template_store::import_again(&store, digest, &policy, gc_root, progress);
     if let Some(imported) = known(trust, &place, again)? {
@@ -158,7 +158,7 @@ fn wanted(whole: bool) -> Wanted {
 
 /// What the store knows of a release without asking anybody.
 pub fn proven(cli: &Cli, place: &Place, trust: &Trust) -> Result<Option<Proven>> {
-    let policy = trust.policy()?;
+    let policy = trust.trusted.policy()?;
     known(trust, place, |digest| match Store::open(&cli.global.store()) {
         Ok(store) => store.prove(digest, &policy),
         Err(e) => {
@@ -178,7 +178,7 @@ pub fn documents(
     progress: &Progress,
 ) -> Result<(Bundle, Documents)> {
     // before anything is fetched: it may be wrong
-    let policy = trust.is_given().then(|| trust.policy()).transpose()?;
+    let policy = trust.trusted.is_given().then(|| trust.trusted.policy()).transpose()?;
     progress.step("fetching documents");
     let documents = {
         let _waiting = waiting(Some(layout));
@@ -200,7 +200,7 @@ pub fn component(
     progress: &Progress,
 ) -> Result<(Bundle, NewDir)> {
     let place = trust.place(argument)?;
-    trust.policy()?;
+    trust.trusted.policy()?;
     let mut remote = trust.remote(&place)?;
     let fetched = NewDir::new(target)?;
     let (mut bundle, documents) =

@@ -16,7 +16,7 @@ use template_bundle::{Digest, Error, signers};
 use template_registry::{Extent, Place, Traffic};
 use template_store::{Imported, Store, Stored};
 
-use crate::cli::{Cli, Trust};
+use crate::cli::{Cli, Trust, Trusted};
 use crate::progress::Progress;
 use crate::remote;
 
@@ -58,20 +58,10 @@ pub fn bundle_path(argument: &str) -> Result<std::path::PathBuf> {
     Ok(path_of(argument))
 }
 
-impl Trust {
+impl Trusted {
     /// What is trusted, or what is missing to say it.
     pub fn policy(&self) -> Result<Policy> {
-        let (Some(signers_file), Some(identity)) = (&self.allowed_signers, &self.identity) else {
-            let what =
-                if self.allowed_signers.is_none() { "--allowed-signers FILE" } else { "--identity ID" };
-            return Err(Error::usage(format!(
-                "a bundle is only used when it is verified: {what} is missing"
-            ))
-            .hint(
-                "give --allowed-signers FILE and --identity ID, or import the bundle first and use its name",
-            )
-            .into());
-        };
+        let (signers_file, identity) = self.named()?;
         let time = match &self.verify_time {
             Some(text) => {
                 let wrong = |e| Error::usage(format!("--verify-time: {e}")).hint(TIME_FORM);
@@ -81,6 +71,17 @@ impl Trust {
         };
         let policy = Policy::new(signers_file, identity, self.revocation.as_deref(), time)?;
         Ok(policy.parents(&self.parent_identity))
+    }
+
+    /// The keys and whose they have to be, without which nothing is used.
+    fn named(&self) -> template_bundle::Result<(&Path, &str)> {
+        let missing = match (&self.allowed_signers, &self.identity) {
+            (Some(signers_file), Some(identity)) => return Ok((signers_file, identity)),
+            (None, _) => "--allowed-signers FILE",
+            (_, None) => "--identity ID",
+        };
+        let message = format!("a bundle is only used when it is verified: {missing} is missing");
+        Err(Error::usage(message).hint("give --allowed-signers FILE and --identity ID"))
     }
 
     /// The pin.
@@ -94,16 +95,7 @@ impl Trust {
 
     /// Whether any of it was said.
     pub fn is_given(&self) -> bool {
-        let Trust {
-            allowed_signers,
-            identity,
-            parent_identity,
-            revocation,
-            digest,
-            verify_time,
-            offline: _,
-            registry: _,
-        } = self;
+        let Self { allowed_signers, identity, parent_identity, revocation, digest, verify_time } = self;
         allowed_signers.is_some()
             || identity.is_some()
             || !parent_identity.is_empty()
@@ -163,9 +155,9 @@ impl Trust {
 }
 
 /// Opens a bundle and verifies its documents.
-pub fn open_bundle(argument: &str, trust: &Trust) -> Result<Bundle> {
-    let policy = trust.policy()?;
-    Ok(Bundle::open(&bundle_path(argument)?, &policy, trust.pin()?.as_ref())?)
+pub fn open_bundle(argument: &str, trusted: &Trusted) -> Result<Bundle> {
+    let policy = trusted.policy()?;
+    Ok(Bundle::open(&bundle_path(argument)?, &policy, trusted.pin()?.as_ref())?)
 }
 
 /// Verifies and imports a bundle. The template is kept as long as the file `gc_root` exists.
@@ -179,7 +171,7 @@ pub fn import(
     let (store, imported, traffic) = match Place::is_one(argument) {
         true => remote::import(cli, argument, trust, gc_root, progress)?,
         false => {
-            let bundle = open_bundle(argument, trust)?;
+            let bundle = open_bundle(argument, &trust.trusted)?;
             let store = Store::create(&cli.global.store())?;
             let imported = template_store::import(&store, &bundle, &timestamp_now(), gc_root, progress)?;
             (store, imported, Traffic::default())
@@ -215,12 +207,12 @@ fn perhaps_a_path(e: Error, argument: &str) -> Error {
 /// What proves a template that another one is made from, and those before it. A bundle is verified and not imported.
 pub fn evidence(cli: &Cli, argument: &str, trust: &Trust, progress: &Progress) -> Result<Vec<Evidence>> {
     if is_bundle(argument) {
-        trust.policy()?;
+        trust.trusted.policy()?;
         return Ok(open_documents(argument, trust, progress)?.0.evidence()?);
     }
     let store = open_store(cli, argument)?;
     let stored = find_stored(&store, argument)?;
-    trust.check_stored(&stored)?;
+    trust.trusted.check_stored(&stored)?;
     Ok(store.evidence(&stored)?)
 }
 
@@ -240,8 +232,8 @@ pub fn open_documents(
             remote::documents(trust, &mut remote, &place, dir.path(), Extent::Documents, progress)?;
         return Ok((bundle, Some(dir)));
     }
-    let bundle = match trust.is_given() {
-        true => open_bundle(argument, trust)?,
+    let bundle = match trust.trusted.is_given() {
+        true => open_bundle(argument, &trust.trusted)?,
         false => Bundle::open_unverified(&bundle_path(argument)?)?,
     };
     Ok((bundle, None))
@@ -250,11 +242,16 @@ pub fn open_documents(
 /// Finds the template that is meant, importing a bundle if it is one.
 pub fn find(cli: &Cli, argument: &str, trust: &Trust, progress: &Progress) -> Result<(Store, Stored)> {
     if is_bundle(argument) {
+        trust.trusted.named().map_err(|e| {
+            e.hint(
+                "give --allowed-signers FILE and --identity ID, or import the bundle first and use its name",
+            )
+        })?;
         let (store, imported, _) = import(cli, argument, trust, None, progress)?;
         return Ok((store, imported.stored));
     }
     let store = open_store(cli, argument)?;
     let stored = find_stored(&store, argument)?;
-    trust.check_stored(&stored)?;
+    trust.trusted.check_stored(&stored)?;
     Ok((store, stored))
 }

@@ -94,7 +94,7 @@ fn from_bundle(cli: &Cli, opts: &CheckoutOpts) -> Result<u8> {
                 remote::component(&opts.template, &opts.trust, &opts.component, &opts.target, &progress)?;
             (bundle, Some(fetched))
         }
-        false => (source::open_bundle(&opts.template, &opts.trust)?, None),
+        false => (source::open_bundle(&opts.template, &opts.trust.trusted)?, None),
     };
     let component = bundle.manifest.component(&opts.component)?;
     let entries = template_store::checkout_bundle(&bundle, component, opts.raw, &opts.target, &progress)?;

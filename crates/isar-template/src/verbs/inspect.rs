@@ -41,7 +41,7 @@ pub struct InspectOpts {
 pub fn run(cli: &Cli, opts: &InspectOpts) -> Result<u8> {
     if source::is_bundle(&opts.what) {
         let progress = Progress::new(&cli.global, "inspect");
-        if opts.trust.is_given() {
+        if opts.trust.trusted.is_given() {
             return verified(cli, opts, &progress);
         }
         let (bundle, _documents) = source::open_documents(&opts.what, &opts.trust, &progress)?;
@@ -54,7 +54,7 @@ pub fn run(cli: &Cli, opts: &InspectOpts) -> Result<u8> {
         return show(cli, opts, &bundle.manifest, &bundle.digest, &signed, &chain, extra);
     }
     let stored = source::find_stored(&source::open_store(cli, &opts.what)?, &opts.what)?;
-    opts.trust.check_stored(&stored)?;
+    opts.trust.trusted.check_stored(&stored)?;
     let record = &stored.record;
     let signed =
         format!("by '{}' with {}, verified at {}", record.signer, record.fingerprint, record.imported);

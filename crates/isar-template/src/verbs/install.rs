@@ -25,7 +25,7 @@ use template_chroot::{ChrootError, Leftover};
 use template_registry::Place;
 
 use super::derive::Derived;
-use super::reuse;
+use super::reuse::{self, Plans};
 use super::transaction::{Change, Instance, announce, show_events};
 use crate::cli::Cli;
 use crate::progress::Progress;
@@ -139,7 +139,8 @@ pub fn run(cli: &Cli, opts: &InstallOpts) -> Result<u8> {
         None => Transaction::open(root, request, &mut show)?,
     };
     let planned = saved.as_ref().map(|(plan, ..)| plan);
-    let mut plan = reuse::plan(&instance, &mut transaction, planned, opts.no_reuse)?;
+    let plans = if opts.no_reuse { Plans::Unused } else { Plans::Kept };
+    let mut plan = reuse::plan(&instance, &mut transaction, planned, plans)?;
     announce(cli, &progress, &plan);
     reuse::keep_caches(&instance, &transaction);
     let key = |instance: &Instance, plan: &Plan| match opts.no_reuse {

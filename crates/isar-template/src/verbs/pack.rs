@@ -86,7 +86,7 @@ pub fn run(cli: &Cli, opts: &PackOpts) -> Result<u8> {
     let parents = match &opts.parent {
         Some(parent) => source::evidence(cli, parent, &opts.trust, &progress)
             .with_context(|| format!("--parent '{}'", source::shown(parent)))?,
-        None if opts.trust.is_given() => {
+        None if opts.trust.trusted.is_given() => {
             return Err(Error::usage("options of trust are for the parent, and there is no --parent")
                 .hint("give --parent TEMPLATE|BUNDLE, or leave them out")
                 .into());

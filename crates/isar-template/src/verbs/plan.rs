@@ -10,7 +10,7 @@ use serde_json::json;
 use template_bundle::aside;
 use template_chroot::apt::{Transaction, render_table};
 
-use super::reuse;
+use super::reuse::{self, Plans};
 use super::transaction::{Change, show_events};
 use crate::cli::Cli;
 use crate::output;
@@ -44,7 +44,7 @@ pub fn run(cli: &Cli, opts: &PlanOpts) -> Result<u8> {
     let instance = opts.change.open(cli, opts.root.as_deref(), false, None, &progress)?;
     let mut show = show_events(cli, &progress);
     let mut transaction = Transaction::open(instance.root.clone(), instance.request.clone(), &mut show)?;
-    let plan = reuse::plan(&instance, &mut transaction, None, false)?;
+    let plan = reuse::plan(&instance, &mut transaction, None, Plans::Taken)?;
     reuse::keep_caches(&instance, &transaction);
     drop(transaction);
     let plan = instance.describe(plan)?;

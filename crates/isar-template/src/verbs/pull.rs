@@ -65,7 +65,7 @@ pub fn run(cli: &Cli, opts: &PullOpts) -> Result<u8> {
     new.finish(&bundle.layout().index()?)?;
     progress.finish();
     let manifest = &bundle.manifest;
-    let signer = match opts.trust.is_given() {
+    let signer = match opts.trust.trusted.is_given() {
         true => Some(bundle.accepted()?.identity.clone()),
         false => None,
     };

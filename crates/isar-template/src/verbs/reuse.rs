@@ -129,15 +129,26 @@ pub fn resolve(transaction: &mut Transaction<'_>, saved: Option<&Plan>) -> Resul
     })
 }
 
-/// The same, from the store if it was asked before; and it is kept for the next time.
+/// What is done with plans that are in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plans {
+    /// They are left alone.
+    Unused,
+    /// One that fits is taken.
+    Taken,
+    /// And it is kept when there is none.
+    Kept,
+}
+
+/// The same, from the store if it was asked before.
 pub fn plan(
     instance: &Instance,
     transaction: &mut Transaction<'_>,
     saved: Option<&Plan>,
-    anew: bool,
+    plans: Plans,
 ) -> Result<Plan> {
     let question = match instance.root {
-        Root::Overlay { .. } if !anew => transaction.question()?,
+        Root::Overlay { .. } if plans != Plans::Unused => transaction.question()?,
         _ => None,
     };
     let Some(question) = question else { return resolve(transaction, saved) };
@@ -152,7 +163,10 @@ pub fn plan(
         }
     }
     let plan = resolve(transaction, saved)?;
-    let keep = || -> Result<()> { keep_details(instance, &key, &[], serde_json::to_value(&plan)?) };
+    let keep = || match plans {
+        Plans::Kept => keep_details(instance, &key, &[], serde_json::to_value(&plan)?),
+        _ => Ok(()),
+    };
     keep().unwrap_or_else(|e| log::warn!("the plan is not kept for the next time: {e:#}"));
     Ok(plan)
 }

@@ -11,7 +11,7 @@ use template_bundle::pack::Progress as _;
 use template_bundle::signature::Accepted;
 
 use crate::chain::{self, Link};
-use crate::cli::{Cli, Trust};
+use crate::cli::{Cli, Trusted};
 use crate::progress::Progress;
 use crate::{output, source};
 
@@ -25,14 +25,14 @@ Example:
   isar-template verify --allowed-signers keys --identity platform-team@example.org platform-1.0.tar")]
 pub struct VerifyOpts {
     #[command(flatten)]
-    trust: Trust,
+    trusted: Trusted,
     /// The bundle
     bundle: String,
 }
 
 /// Runs the verb.
 pub fn run(cli: &Cli, opts: &VerifyOpts) -> Result<u8> {
-    let bundle = source::open_bundle(&opts.bundle, &opts.trust)?;
+    let bundle = source::open_bundle(&opts.bundle, &opts.trusted)?;
     let progress = Progress::new(&cli.global, "verify");
     progress.begin("contents", bundle.raw_size());
     let elsewhere = bundle.verify_contents(&|n| progress.advance(n))?;

@@ -9,6 +9,7 @@
 
 mod access;
 mod apply;
+mod asking;
 mod causes;
 mod conffiles;
 pub(crate) mod debs;

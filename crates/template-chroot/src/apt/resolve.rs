@@ -2,38 +2,25 @@
 // Copyright (c) The isar-template authors
 //! # From a request to a plan
 //!
-//! apt simulates, with marks in a file of our own; what comes out is classified and judged.
+//! What apt would do is classified and judged.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use template_bundle::versions::compare_versions;
 
+use super::asking::Simulated;
 use super::causes::{self, Incoming};
 use super::debs::LocalDeb;
-use super::failure::wrong_sources;
 use super::plan::{Action, AskedBy, Mark, Operation, Origin, Plan};
 use super::policy;
 use super::request::Add;
-use super::simulate::{Change, Uri, parse_simulation, parse_uris, reasons, virtual_packages};
+use super::simulate::{Change, Uri};
 use super::sources;
 use super::status::{Stanza, Status, parse_stanzas};
-use super::suites::{self, Distribution, Release};
 use super::transaction::{Event, Transaction};
 use super::wanted::Wanted;
 use crate::error::{ChrootError, Refusal, Result};
 use crate::sandbox::OWN_DIR;
-
-const URIS: &str = "@@ uris";
-const RELEASES: &str = "@@ releases";
-
-/// What apt would do.
-#[derive(Debug, Default)]
-struct Simulated {
-    changes: Vec<Change>,
-    uris: Vec<Uri>,
-    distribution: Distribution,
-    releases: Vec<Release>,
-}
 
 impl Transaction<'_> {
     /// Computes what the transaction would do.
@@ -120,84 +107,6 @@ impl Transaction<'_> {
         let stanza =
             |action: &Action| action.new_version.as_ref().and_then(|version| fields(action, version));
         actions.iter().filter_map(|action| Incoming::of(stanza(action)?)).collect()
-    }
-
-    fn simulate(&mut self, status: &Status, wanted: &Wanted) -> Result<Simulated> {
-        if wanted.arguments.is_empty() && !self.request.auto_remove {
-            return Ok(Simulated::default());
-        }
-        let simulate = format!(
-            "apt-get --simulate \"$@\" || exit; echo '{RELEASES}'; LISTS={OWN_DIR}/apt/lists\n{}",
-            suites::PRINT
-        );
-        let text = self.ask(&simulate, status, wanted)?;
-        let (simulation, releases) = text.split_once(RELEASES).unwrap_or((&text, ""));
-        let changes = parse_simulation(simulation);
-        let (distribution, releases) = suites::parse(releases);
-        let uris = self.uris(&changes, status, wanted)?;
-        Ok(Simulated { changes, uris, distribution, releases })
-    }
-
-    /// Where the archives of these changes are. Whatever apt is asked after that is about an excerpt of the lists, if it comes to
-    /// the same changes by it.
-    fn uris(&mut self, changes: &[Change], status: &Status, wanted: &Wanted) -> Result<Vec<Uri>> {
-        if changes.is_empty() {
-            return Ok(Vec::new());
-        }
-        let print = "apt-get --print-uris -o Acquire::ForceHash=SHA256 \"$@\"";
-        let named = wanted.arguments.iter().map(|a| a.split(['=', ':']).next().unwrap_or_default());
-        let named = named.map(|name| name.strip_suffix('-').unwrap_or(name));
-        let names = changes.iter().map(|change| change.package.as_str()).chain(named);
-        self.in_excerpt = self.make_excerpt(&names.collect())?;
-        if self.in_excerpt {
-            let both = format!("apt-get --simulate \"$@\" || exit; echo '{URIS}'; {print}");
-            match self.ask(&both, status, wanted) {
-                Ok(text) => {
-                    let (simulation, uris) = text.split_once(URIS).unwrap_or((&text, ""));
-                    if parse_simulation(simulation) == changes {
-                        return Ok(parse_uris(uris));
-                    }
-                }
-                Err(ChrootError::NotSolvable { .. }) => {}
-                Err(other) => return Err(other),
-            }
-            log::debug!("an excerpt of the package lists leads elsewhere: they are used as a whole");
-            self.in_excerpt = false;
-        }
-        Ok(parse_uris(&self.ask(print, status, wanted)?))
-    }
-
-    /// What a script prints that calls apt-get with the request.
-    fn ask(&mut self, script: &str, status: &Status, wanted: &Wanted) -> Result<String> {
-        let mut argv = ["sh", "-c", script, "sh"].map(str::to_owned).to_vec();
-        argv.extend(self.install_arguments(wanted));
-        // what apt would refuse we want to see, and refuse in our own words
-        argv.extend(["--allow-downgrades", "--allow-remove-essential"].map(str::to_owned));
-        argv.extend(["-o".to_owned(), format!("Dir::State::extended_states={OWN_DIR}/extended_states")]);
-        argv.extend(["-o", "Debug::NoLocking=1", "install"].map(str::to_owned));
-        argv.extend(wanted.arguments.iter().cloned());
-        let states = status.extended_states(&wanted.mark_auto, &wanted.mark_manual);
-        let captured = self.sandbox(false).own_file("extended_states", states).capture(&argv)?;
-        let (stdout, stderr) = (captured.text(), captured.errors());
-        if captured.exit.success() {
-            return Ok(stdout);
-        }
-        log::debug!("apt says: {stdout}{stderr}");
-        if captured.exit.signal.is_some() || captured.exit.code >= 128 {
-            return Err(ChrootError::Internal(format!(
-                "resolving packages: apt ended with status {}: is there enough memory?",
-                captured.exit.code
-            )));
-        }
-        if stderr.contains("No space left on device") {
-            return Err(ChrootError::Internal(format!("resolving packages: {}", reasons("", &stderr))));
-        }
-        if let Some(error) = wrong_sources(&stderr, "resolving packages") {
-            return Err(error);
-        }
-        let refreshed = self.sources.remote_refreshed;
-        let simulation = stdout.split(URIS).next().unwrap_or_default();
-        Err(not_solvable(&reasons(simulation, &stderr), &virtual_packages(simulation), refreshed))
     }
 
     /// A file of the request is taken where apt would fetch the same file.
@@ -383,25 +292,6 @@ fn operation(change: &Change) -> Operation {
     }
 }
 
-fn not_solvable(reasons: &str, virtual_packages: &[(String, Vec<String>)], refreshed: bool) -> ChrootError {
-    let unknown = ["Unable to locate package", "has no installation candidate", "was not found"];
-    let hint = match refreshed {
-        true => "name a repository that has it: a folder with --repo, or package sources with --sources",
-        false => {
-            "refresh the package lists with --update all, or name a repository folder that has it with --repo"
-        }
-    };
-    let hint = unknown.iter().any(|text| reasons.contains(text)).then(|| hint.to_owned());
-    // apt itself asks for a choice, with the same words as for what is not there at all
-    let choices: Vec<String> = virtual_packages
-        .iter()
-        .map(|(name, by)| format!("'{name}' is no package: name one that provides it: {}", by.join(", ")))
-        .collect();
-    let hint = if choices.is_empty() { hint } else { Some(choices.join("; ")) };
-    let reasons = if reasons.is_empty() { "apt gives no reason" } else { reasons };
-    ChrootError::NotSolvable { message: format!("resolving packages: {reasons}"), hint }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -420,18 +310,5 @@ mod tests {
         assert_eq!(operation(&change(Some("1"), Some("1.0~"))), Operation::Upgrade);
         assert_eq!(operation(&change(Some("1"), Some("1~rc1"))), Operation::Downgrade);
         assert_eq!(operation(&change(Some("1"), Some("1"))), Operation::Reinstall);
-    }
-
-    #[test]
-    fn unknown_packages_get_a_hint() {
-        assert!(
-            not_solvable("Unable to locate package x", &[], false).hint().unwrap().contains("--update all")
-        );
-        assert!(!not_solvable("Unable to locate package x", &[], true).hint().unwrap().contains("--update"));
-        assert!(not_solvable("a : Depends: b", &[], false).hint().is_none());
-        let choice = [("mta".to_owned(), vec!["exim".to_owned(), "nullmailer".to_owned()])];
-        let hint =
-            not_solvable("Package 'mta' has no installation candidate", &choice, false).hint().unwrap();
-        assert!(hint.ends_with("exim, nullmailer"), "{hint}");
     }
 }
