@@ -69,6 +69,20 @@ def test_skopeo_copies_bit_by_bit(platform_bundle, gzip_bundle, tmp, which):
         assert os.path.getsize(tmp + "/a.tar") > 10 << 20
 
 
+def test_nothing_of_the_index_is_left_to_add(platform_bundle, gzip_bundle):
+    """Current skopeo notes images with zstd and writes the index anew, in its order: one that is another by that would have another digest than
+    the signed one, and is not copied with --preserve-digests."""
+    order = ["mediaType", "digest", "size", "annotations", "platform", "artifactType"]
+    for bundle, annotations in ((platform_bundle, {"io.github.containers.compression.zstd": "true"}), (gzip_bundle[0], None)):
+        layout = support.Layout(bundle)
+        index = layout.document(layout.tagged("1.0")["digest"])
+        assert list(index) == ["schemaVersion", "mediaType", "artifactType", "manifests", "annotations"]
+        template, image = index["manifests"]
+        for descriptor in (template, image):
+            assert list(descriptor) == [key for key in order if key in descriptor]
+        assert image.get("annotations") == annotations and "annotations" not in template
+
+
 def test_skopeo_copies_the_whole_template(platform_bundle, tmp):
     need("skopeo")
     support.command("skopeo", "--insecure-policy", "copy", "--all", "oci:%s:1.0" % platform_bundle, "oci:%s/copy:1.0" % tmp)

@@ -26,11 +26,14 @@ pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 pub const VERSION: &str = "org.opencontainers.image.version";
 /// Annotation with the time of creation.
 pub const CREATED: &str = "org.opencontainers.image.created";
+/// Annotation, "true", on the descriptor of an image that has layers in zstd: skopeo and podman set it where it is not.
+pub const HAS_ZSTD: &str = "io.github.containers.compression.zstd";
 
 /// Annotations.
 pub type Annotations = BTreeMap<String, String>;
 
-/// Points to a blob.
+/// Points to a blob. The fields are written in the order that the Go types of the specification have: tools that are told to
+/// leave an index as it is write it anew, and compare.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
@@ -40,15 +43,15 @@ pub struct Descriptor {
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
-    /// What an artifact is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub artifact_type: Option<String>,
-    /// What it runs on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub platform: Option<Platform>,
     /// Remarks.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: Annotations,
+    /// What it runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+    /// What an artifact is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
 }
 
 impl Descriptor {
@@ -58,9 +61,9 @@ impl Descriptor {
             media_type: media_type.into(),
             digest,
             size,
-            artifact_type: None,
-            platform: None,
             annotations: Annotations::new(),
+            platform: None,
+            artifact_type: None,
         }
     }
 }

@@ -26,7 +26,9 @@ use crate::manifest::{
     ARTIFACT_TYPE, CONFIG_TYPE, Component, FORMAT_VERSION, NAME, Package, ROOTFS, TemplateManifest, Tree,
 };
 use crate::names;
-use crate::oci::{self, CONFIG, CREATED, INDEX, Index, MANIFEST, Manifest, Platform, VERSION, to_bytes};
+use crate::oci::{
+    self, CONFIG, CREATED, HAS_ZSTD, INDEX, Index, MANIFEST, Manifest, Platform, VERSION, to_bytes,
+};
 use crate::referrers::signature_documents;
 use crate::scan::scan;
 use crate::signature;
@@ -323,6 +325,9 @@ fn write_documents(writer: &Writer, manifest: &TemplateManifest) -> Result<(Vec<
         .collect();
     let mut image = writer.add(MANIFEST, &to_bytes(&image)?)?;
     image.platform = Some(platform);
+    if rootfs.trees().any(|t| t.compression == Compression::Zstd) {
+        image.annotations.insert(HAS_ZSTD.into(), "true".into());
+    }
 
     let mut index = Index::new();
     index.artifact_type = Some(ARTIFACT_TYPE.into());
