@@ -17,7 +17,8 @@ MEANINGS = [
     ("FAIL: After purging files have been modified", "file-changed", {"foreign-file-changed"}),
     ("FAIL: Installed diversions", "diversion-left", {"diversion-left"}),
     ("FAIL: Existing diversions", "diversion-changed", {"diversion-left"}),
-    ("FAIL: debsums", "file-changed", {"foreign-file-changed", "own-file-changed", "package-broken"}),
+    ("FAIL: debsums", "sum-differs", {
+        "foreign-file-changed", "foreign-file-removed", "own-file-changed", "package-broken"}),
     ("FAIL: silently overwrites", "through-symlink", {"through-symlink"}),
     ("installs objects over", "through-symlink", {"through-symlink"}),
     ("FAIL: Processes are running", "process-left", {"process-left"}),
@@ -90,7 +91,7 @@ def findings(text):
 
 def like(kind):
     """The kinds of ours that say the same."""
-    return next((ours for _, name, ours in MEANINGS if name == kind), set())
+    return set().union(*(ours for _, name, ours in MEANINGS if name == kind))
 
 
 def is_found(finding, ours):
@@ -99,6 +100,9 @@ def is_found(finding, ours):
         path = other.get("path")
         if finding["path"] and path:
             if any((a + "/").startswith(b + "/") for a, b in ((finding["path"], path), (path, finding["path"]))):
+                return True
+            # an alternative has a link, and one to that link
+            if other["kind"] == "alternative-left" and finding["path"] == "/etc/alternatives/" + path.rsplit("/", 1)[-1]:
                 return True
         elif other["kind"] in like(finding["kind"]):
             return True

@@ -2,7 +2,11 @@
 # Copyright (c) The isar-template authors
 """What a product may do to a template, and what it is told when it may not."""
 
+import glob
+import json
 import os
+import re
+import subprocess
 import sys
 
 import pytest
@@ -87,3 +91,42 @@ TEMPLATE_APT_SOURCES = "{folder}/vendor.list"
     assert support.installed(rootfs)["vended"] == "1.0"
     told = support.command("sudo", "grep", "-rlF", "-e", vendor.url, rootfs + "/etc/apt", rootfs + "/var/lib/apt", check=False)
     assert told.stdout == ""
+
+
+@pytest.fixture(scope="module")
+def newer_libc(producer, vendor):
+    """The C library of the platform, in a version that a vendor made of it."""
+    (deb,) = glob.glob(os.path.join(producer.path, "downloads/deb/debian-bookworm/libc6_*.deb"))
+    tree = os.path.join(vendor.folder_of_product, "libc6")
+    support.command("dpkg-deb", "--raw-extract", deb, tree)
+    with open(tree + "/DEBIAN/control", "r+", encoding="utf-8") as file:
+        text = re.sub(r"(?m)^(Version: .*)$", r"\1+vendor1", file.read())
+        file.seek(0)
+        file.write(text)
+    support.command("dpkg-deb", "--root-owner-group", "-Zgzip", "--build", tree, vendor.folder_of_product)
+    (newer,) = glob.glob(vendor.folder_of_product + "/libc6_*+vendor1_*.deb")
+    return newer
+
+
+def test_a_library_of_the_distribution_builds_nothing_again(build, consumer, vendor, newer_libc, workspace):
+    """The plan says of what the platform built that a newer library is no reason for bitbake to build it again, and it is none."""
+    asked = subprocess.run(
+        [workspace.helper, "--store", f"{consumer.path}/template-store", "--format", "json", "plan", "platform", "--update", "none",
+         "--add", newer_libc, "--allow-upgrade", "libc6"], capture_output=True, text=True, check=True)  # fmt: skip
+    affected = json.loads(asked.stdout)["plan"]["affected"]
+    built = {entry["package"]: entry for entry in affected}
+    assert built["hello"]["library"] == "libc6" and built["hello"]["compatible"] == "yes"
+    assert {entry["rebuild"] for entry in affected} == {"not-by-itself"}
+    vendor.publish("vendor", [newer_libc])
+    settings = f"""
+TEMPLATE_REMOVE += "platform-tool"
+IMAGE_PREINSTALL:append = " libc6"
+TEMPLATE_ALLOW_UPGRADE = "libc6"
+TEMPLATE_APT_SOURCES = "{vendor.folder_of_product}/vendor.list"
+TEMPLATE_APT_KEYRINGS = "{vendor.keyring("archive")}"
+"""
+    assert install(build, settings), build.errors()
+    assert support.installed(build.rootfs(IMAGE))["libc6"].endswith("+vendor1")
+    recipes = {entry["recipe"] for entry in affected}
+    again = [(file, task) for file, task in build.tasks() if file.removesuffix(".bb").split("_")[0] in recipes]
+    assert "do_dpkg_build" not in {task for _, task in again}, again

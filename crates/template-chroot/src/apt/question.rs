@@ -27,7 +27,8 @@ impl Transaction<'_> {
             .map_err(|e| ChrootError::Internal(format!("noting a request: {e}")))?;
         let mut lines = vec![format!("request {saved}")];
         lines.push(format!("more {:?}", (&request.reinstall, request.no_recommends, request.keep_debs)));
-        lines.extend(self.debs.iter().map(|deb| format!("file {} {}", deb.inside, deb.sha256)));
+        // the plan names it as the request does
+        lines.extend(self.debs.iter().map(|deb| format!("file {:?} {}", deb.source, deb.sha256)));
         lines.extend(self.notes.iter().map(|note| format!("note {note}")));
         let given = self.given.files.iter().map(|file| format!("{} {}", file.name, file.text));
         lines.extend(given.chain(self.given.preferences.clone()).map(|text| format!("given {text:?}")));
@@ -35,8 +36,10 @@ impl Transaction<'_> {
         // of those of the tree there are symlinks, and also of the folders' where they can be used as they are
         hash_all(&self.scratch(LISTS), &mut lines)?;
         for repo in &request.repos {
-            for name in index_files(repo)?.iter().filter(|name| is_index(name)) {
-                hash_into(&repo.join(name), &mut lines)?;
+            let indexes = index_files(repo)?.into_iter().filter(|name| is_index(name));
+            // a pipe would be waited for
+            for path in indexes.map(|name| repo.join(name)).filter(|path| path.is_file()) {
+                hash_into(&path, &mut lines)?;
             }
         }
         Ok(Some(lines.join("\n")))
