@@ -4,14 +4,18 @@
 
 import gzip
 import os
+import re
 import shutil
 
 import pytest
 
 import support
 
-WHOLE = "Dir::State::lists=/run/isar-template/apt/lists"
-EXCERPT = "Dir::State::lists=/run/isar-template/apt/excerpt"
+
+def runs(server, words):
+    """Which lists apt has seen, each time that it was asked what it would do."""
+    said = server("-vv", "plan", "server", "--update", "none", *words).stderr
+    return re.findall(r"apt-get --simulate.*?Dir::State::lists=/run/isar-template/apt/(\w+)", said, re.DOTALL)
 
 
 @pytest.fixture
@@ -34,14 +38,36 @@ def compressed(server, publisher, tmp):
 
 def test_apt_reads_all_lists_once(server, tmp):
     """Whatever kind of change: its second run and those after it see the excerpt."""
-    words = ["--update", "none", "--add", "tree", "--remove", "nano"]
-    said = server("-vv", "plan", "server", *words).stderr
-    runs = [line for line in said.splitlines() if "apt-get --simulate" in line or "Dir::State::lists" in line]
-    assert sum(WHOLE in line for line in runs) == 1 and EXCERPT in said, said
+    words = ["--add", "tree", "--remove", "nano"]
+    assert runs(server, words) == ["lists", "excerpt"]
 
 
 def test_compressed_lists_are_read_as_a_whole(server, compressed):
     words = ["plan", "server", "--update", "none", "--add", "rsync", "--remove", "nano"]
     there, here = server.json(*words)["plan"]["actions"], compressed.json(*words)["plan"]["actions"]
     assert there == here
-    assert EXCERPT not in compressed("-vv", *words, "--remove", "openssl").stderr
+    assert runs(compressed, ["--add", "rsync"]) == ["lists"]
+
+
+def test_files_that_need_nothing_need_no_lists(server, tmp):
+    """Whether they do is the same question for apt, whatever else there is in the lists."""
+    def deb(name, **fields):
+        return support.make_deb(tmp, name, **fields)
+    plain, needs = deb("plain", depends="libc6 (>= 2), nano | tree"), deb("needs", depends="tree")
+    beside = deb("beside", depends="plain (= 1.0)")
+    hopes, suggests = deb("hopes", recommends="tree"), deb("suggests", suggests="tree")
+    table = [
+        ([plain], ["excerpt"], {"plain"}),
+        ([plain, beside], ["excerpt"], {"plain", "beside"}),
+        ([suggests], ["excerpt"], {"suggests"}),
+        ([needs], ["lists", "excerpt"], {"needs", "tree"}),
+        # apt is asked twice: it takes what is recommended where there is some
+        ([hopes], ["excerpt", "lists", "excerpt"], {"hopes", "tree"}),
+        ([plain, "tree"], ["lists", "excerpt"], {"plain", "tree"}),
+        ([plain, "-nano"], ["lists", "excerpt"], {"plain", "tree", "-nano"}),
+    ]
+    for request, expected, names in table:
+        words = [word for what in request for word in (("--remove", what[1:]) if what.startswith("-") else ("--add", what))]
+        plan = server.json("plan", "server", "--update", "none", *words)["plan"]
+        assert {("-" if a["operation"] == "remove" else "") + a["package"] for a in plan["actions"]} == names, request
+        assert runs(server, words) == expected, request

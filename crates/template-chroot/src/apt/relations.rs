@@ -80,6 +80,12 @@ pub(crate) fn names_itself(field: &str, subject: &Subject<'_>) -> bool {
     names(field, &Subject { provides: "", ..*subject })
 }
 
+/// Whether these packages have all that a field wants, of each of its alternatives one.
+pub(crate) fn are_met(field: &str, by: &[Subject<'_>]) -> bool {
+    let groups = field.split(',').filter(|group| !group.trim().is_empty());
+    groups.into_iter().all(|group| by.iter().any(|subject| names(group, subject)))
+}
+
 /// Whether a package provides that name.
 pub(crate) fn provides(subject: &Subject<'_>, name: &str) -> bool {
     parse(subject.provides).any(|provided| provided.name == name)
@@ -117,5 +123,19 @@ mod tests {
         assert!(names("default-mta (>= 1)", &subject) && !names("default-mta (>> 2)", &subject));
         assert!(!names_itself("mail-transport-agent", &subject) && names_itself("exim (= 4)", &subject));
         assert!(provides(&subject, "default-mta") && !provides(&subject, "exim"));
+    }
+
+    #[test]
+    fn one_of_each_group_is_enough() {
+        let by = [
+            Subject { name: "a", version: "1", provides: "" },
+            Subject { name: "exim", version: "4", provides: "mail-transport-agent" },
+        ];
+        for field in ["", "a", "x | a (>= 1), default-mta | mail-transport-agent", "a,\n exim (= 4)"] {
+            assert!(are_met(field, &by), "{field}");
+        }
+        for field in ["x", "a, x", "a (>= 2) | x", "mail-transport-agent (>= 1)"] {
+            assert!(!are_met(field, &by), "{field}");
+        }
     }
 }
