@@ -13,7 +13,7 @@
 //! trees/<digest>/             a tree: toc (its table of contents), root/ (itself, never written again), and
 //!                             shared/ (a copy for checkouts that have their files in common)
 //! objects/<xx>/<key>          every file of all trees, hard linked into them
-//! results/<key>/              what a transaction has written over a tree, to be reused: upper/ and record.json
+//! results/<key>/              what a transaction has written over a tree, or what apt has said of it, to be reused: upper/ and record.json
 //! tmp/                        what is being made, each with a lock that its maker holds
 //! ```
 //!
