@@ -119,7 +119,7 @@ def test_one_bundle_imported_by_many_is_written_once(helper, releases, publisher
 
 
 def test_one_product_installed_by_many(tmp, shared):
-    """Each gets it, and the store keeps it once."""
+    """Each gets it, and the store keeps it and its plan once."""
     helper = support.Helper(tmp + "/store")
     support.command("cp", "-a", shared.store, helper.store)
     # those of other tests
@@ -131,5 +131,5 @@ def test_one_product_installed_by_many(tmp, shared):
         said = process.communicate(timeout=PATIENCE)[1]
         assert process.returncode == 0, said
         support.command("test", "-e", "%s/out%d/usr/share/added/file" % (tmp, number))
-    assert len(os.listdir(helper.store + "/results")) == 1
+    assert len(os.listdir(helper.store + "/results")) == 2
     assert helper.json("fsck")["findings"] == []
