@@ -41,14 +41,7 @@ fn key_of(kind: &str, stored: &Stored, plan: &Plan) -> Option<Digest> {
     }
     // scripts are told the time of a reproducible build
     let epoch = std::env::var("SOURCE_DATE_EPOCH").unwrap_or_default();
-    let parts = [
-        format!("{kind} {RESULT_VERSION}"),
-        format!("helper {}", env!("CARGO_PKG_VERSION")),
-        format!("template {}", stored.record.digest),
-        format!("plan {}", plan.digest),
-        format!("epoch {epoch}"),
-    ];
-    Some(Digest::of(parts.join("\n").as_bytes()))
+    Some(key_for(&format!("{kind} of plan {} at '{epoch}'", plan.digest), stored))
 }
 
 /// Continues from the result of that key, if the store has one that still is what it was.
