@@ -56,10 +56,17 @@ def test_what_the_template_did_not_record_is_not_compared():
 
 
 def test_the_refusal_is_a_table_and_says_how_to_go_on():
-    found = anchor_check.compare(origin(layer(), DISTRO="a"), origin(layer(tree="t2", dirty=True), DISTRO="longer"))
+    found = anchor_check.compare(origin(layer(), MACHINE="a"), origin(layer(tree="t2", dirty=True), MACHINE="longer"))
     text = str(anchor_check.refusal({"name": "platform", "templateVersion": "1.0"}, found))
     assert "platform:1.0" in text
     assert 'TEMPLATE_ANCHOR = "warn"' in text
     rows = [line for line in text.splitlines() if line.startswith("    ")]
     assert len(rows) == 3
     assert len({line.index(word) for line, word in zip(rows, ("this build", "cccccccccccc with", "longer"))}) == 1
+
+
+def test_another_distribution_is_no_matter_of_a_warning():
+    theirs, ours = origin(BASE_DISTRO_CODENAME="bookworm", DISTRO_GCC="12"), origin(BASE_DISTRO_CODENAME="trixie", DISTRO_GCC="14")
+    text = str(anchor_check.refusal({"name": "platform", "templateVersion": "1.0"}, anchor_check.compare(theirs, ours)))
+    assert text.endswith("or build on a template that was made for BASE_DISTRO_CODENAME = trixie")
+    assert "TEMPLATE_ANCHOR" not in text

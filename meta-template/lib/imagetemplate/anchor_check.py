@@ -8,6 +8,9 @@ from . import anchors
 
 STRICT, WARN = MODES = ("strict", "warn")
 
+# What differs here makes it another system: no template is of use there, not even with a warning.
+KINDS = ("DISTRO", "BASE_DISTRO_CODENAME", "DISTRO_ARCH")
+
 Difference = collections.namedtuple("Difference", "what theirs ours advice")
 
 
@@ -23,10 +26,12 @@ def describe(manifest, differences):
 
 def refusal(manifest, differences):
     """The AnchorsDiffer for them."""
-    return AnchorsDiffer(
-        f"{describe(manifest, differences)}\n"
-        f'to build on the template nevertheless: TEMPLATE_ANCHOR = "{WARN}"'
-    )
+    others = [f"{entry.what} = {entry.ours}" for entry in differences if entry.what in KINDS]
+    if others:
+        advice = f"or build on a template that was made for {', '.join(others)}"
+    else:
+        advice = f'to build on the template nevertheless: TEMPLATE_ANCHOR = "{WARN}"'
+    return AnchorsDiffer(f"{describe(manifest, differences)}\n{advice}")
 
 
 def compare(recorded, here):
