@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::action::{Action, Mark, Operation};
 use super::lists::FETCHING;
-use super::plan::{Action, Mark, Operation, Plan};
+use super::plan::Plan;
 use super::simulate::{Progress, Uri, failed_packages, reasons};
 use super::status::Status;
 use super::transaction::{Event, Heard, Transaction};

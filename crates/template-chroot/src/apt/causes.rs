@@ -4,7 +4,7 @@
 //!
 //! apt says what it would do and not why. The why is in the relations of what comes and of what is installed.
 
-use super::plan::{Action, AskedBy, Operation};
+use super::action::{Action, AskedBy, Operation};
 use super::relations::{self, Subject};
 use super::request::{Add, TransactionRequest};
 use super::status::{Stanza, Status, join};

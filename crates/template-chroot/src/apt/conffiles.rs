@@ -5,7 +5,7 @@
 //! dpkg keeps them when a package gets another version (we ask for that), and they go when it is removed. Both is worth a
 //! note, since it is the template's author who changed them and somebody else who makes the product.
 
-use super::plan::{Action, Operation};
+use super::action::{Action, Operation};
 use super::status::Status;
 use super::transaction::Transaction;
 use crate::error::Result;

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::plan::{Action, Operation};
+use super::action::{Action, Operation};
 use super::transaction::Transaction;
 use crate::error::Result;
 use crate::impact::Incoming;

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::plan::{Action, Origin};
+use super::action::{Action, Origin};
 use super::simulate::Uri;
 use super::state::{PUT, parse_files};
 use super::status::Status;

@@ -8,6 +8,7 @@
 //! without network, in one run of apt-get, and is verified from dpkg's own records afterwards.
 
 mod access;
+mod action;
 mod apply;
 mod asking;
 mod causes;
@@ -38,8 +39,9 @@ mod wanted;
 
 pub(crate) use failure::without_credentials;
 
+pub use action::{Action, AskedBy, Mark, Operation, Origin};
 pub use apply::{Report, Times};
-pub use plan::{Action, AskedBy, Base, Kept, Mark, Operation, Origin, Plan};
+pub use plan::{Base, Kept, Plan};
 pub use request::{Add, SelfBuilt, TransactionRequest, UpdateMode};
 pub use saved::{PlannedFor, SavedRequest};
 pub use table::render_table;

@@ -5,8 +5,8 @@
 //! A template can be added to and taken from, but what it is made of stays: whoever needs another libc or dpkg needs
 //! another template.
 
+use super::action::{Action, AskedBy, Operation};
 use super::causes::Incoming;
-use super::plan::{Action, AskedBy, Operation};
 use super::relations;
 use super::request::TransactionRequest;
 use super::status::{Package, Status};

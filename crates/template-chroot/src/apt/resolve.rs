@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use template_bundle::versions::compare_versions;
 
+use super::action::{Action, AskedBy, Mark, Operation, Origin};
 use super::asking::Simulated;
 use super::causes::{self, Incoming};
 use super::debs::LocalDeb;
-use super::plan::{Action, AskedBy, Mark, Operation, Origin, Plan};
+use super::plan::Plan;
 use super::policy;
 use super::request::Add;
 use super::simulate::{Change, Uri};

@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::action::{Action, Origin};
 use super::debs::LocalDeb;
-use super::plan::{Action, Origin, PLAN_VERSION, Plan, digest};
+use super::plan::{PLAN_VERSION, Plan, digest};
 use super::request::{Add, TransactionRequest, UpdateMode};
 use super::transaction::{Event, Transaction};
 use crate::error::{ChrootError, Result};

@@ -2,7 +2,8 @@
 // Copyright (c) The isar-template authors
 //! # A plan as people read it
 
-use super::plan::{Action, AskedBy, Operation, Plan};
+use super::action::{Action, AskedBy, Operation};
+use super::plan::Plan;
 
 /// The plan as a table for people. What is refused is not in it: that is the error that follows.
 pub fn render_table(plan: &Plan) -> String {

@@ -15,11 +15,12 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::access::{self, Access};
+use super::action::Action;
 use super::debs::LocalDeb;
 use super::failure::without_credentials;
 use super::given::{self, Given};
 use super::lists::Sources;
-use super::plan::{Action, Plan};
+use super::plan::Plan;
 use super::request::{Add, TransactionRequest};
 use super::simulate::{Progress, Uri, parse_progress};
 use super::status::Status;
