@@ -24,6 +24,7 @@ pub mod digest;
 pub mod error;
 pub mod finish;
 pub mod frames;
+pub mod glob;
 pub mod ids;
 pub mod inroot;
 pub mod json;

@@ -10,7 +10,8 @@
 //! app-*     file-left /var/lib/app/** # the database is the customer's
 //! ```
 
-use super::glob::matches;
+use template_bundle::glob::matches;
+
 use super::report::{Finding, Kind, PackageReport};
 use crate::error::{ChrootError, Result};
 

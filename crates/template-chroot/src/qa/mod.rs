@@ -16,7 +16,6 @@ mod before;
 mod course;
 mod depends;
 mod dpkg;
-mod glob;
 mod jobs;
 mod judge;
 mod layers;

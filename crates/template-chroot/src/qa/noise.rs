@@ -6,7 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::glob::matches;
+use template_bundle::glob::matches;
+
 use crate::error::Result;
 use crate::system::plain;
 
@@ -138,7 +139,7 @@ fn fits(path: &str, lists: &[&[&str]]) -> bool {
     }
     let merged = plain(Path::new(path));
     let path = merged.to_string_lossy();
-    lists.iter().any(|list| list.iter().any(|glob| matches(glob, &path)))
+    lists.iter().any(|list| list.iter().any(|glob| matches(glob, &*path)))
 }
 
 /// Of `x/__pycache__/name.cpython-311.pyc` and `x/name.pyc`: `x/name.py`.

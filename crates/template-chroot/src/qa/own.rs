@@ -7,9 +7,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use template_bundle::glob::matches;
+
 use super::course::State;
 use super::dpkg::Run;
-use super::glob::matches;
 use super::judge::Judge;
 use super::layers::{Layer, What, compare};
 use super::report::{Finding, Kind, Severity};
