@@ -35,6 +35,11 @@ def files(path):
     return blobs, sorted((m["digest"], m.get("annotations", {}).get("org.opencontainers.image.ref.name")) for m in index["manifests"])
 
 
+def test_a_registry_without_tls_is_told_from_a_wrong_certificate(docker, helper, bundle):
+    error = helper.error("push", bundle, "oci://%s/team/plain" % docker.host, code=USAGE)
+    assert "without TLS" in error["message"] and "--plain-http" in error["hint"] and "certificate" not in error["hint"]
+
+
 def test_pushed_and_pulled_is_the_same(docker, helper, tmp, publisher, bundle):
     place = "oci://%s/team/same" % docker.host
     first = helper.json("push", PLAIN, bundle, place)

@@ -61,8 +61,7 @@ def test_versions_live_side_by_side_and_the_newest_is_the_default(helper, tmp, p
     assert open(os.path.join(tmp, "newest", "etc/which")).read() == "1.10"
     helper("checkout", "--raw", "tiny:1.2", os.path.join(tmp, "named"))
     assert open(os.path.join(tmp, "named", "etc/which")).read() == "1.2"
-    assert [row["templateVersion"] for row in helper.json("list")["templates"]] in (
-        ["1.2", "1.9", "1.10"], ["1.10", "1.9", "1.2"])
+    assert [row["templateVersion"] for row in helper.json("list")["templates"]] == ["1.2", "1.9", "1.10"]
 
 
 def test_same_files_are_kept_once(helper, tmp, publisher):
@@ -120,9 +119,8 @@ def test_checkout_fills_an_empty_folder_and_no_other(helper, tmp, tiny_bundle, p
     support.write(full + "/precious", "x")
     helper.error("checkout", "tiny", full, code=support.USAGE)
     assert os.listdir(full) == ["precious"]
-    result = support.command(*helper.argv("checkout", "tiny", os.path.join(tmp, "no/such/parent")), check=False)
-    assert result.returncode in (support.INTERNAL, support.USAGE)
-    assert "no/such" in result.stderr
+    error = helper.error("checkout", "tiny", os.path.join(tmp, "no/such/parent"), code=support.USAGE)
+    assert "no/such" in error["message"]
 
 
 def test_import_killed_midway_leaves_a_store_that_works(helper, tmp, platform_bundle, publisher):

@@ -5,6 +5,7 @@
 import json
 import os
 import re
+import subprocess
 
 import pytest
 
@@ -19,6 +20,13 @@ def test_help_lists_every_verb(helper):
         assert re.search(r"^\s+%s\s+\S" % verb, text, re.MULTILINE), verb
     for option in ("--store", "--format", "--progress", "-q", "-v"):
         assert option in text, option
+
+
+def test_output_that_nobody_can_have(helper):
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(helper.argv("list"), stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert result.returncode == support.INTERNAL
+    assert "standard output" in result.stderr and "free some space" in result.stderr, result.stderr
 
 
 @pytest.mark.parametrize("verb", VERBS)

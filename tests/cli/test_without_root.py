@@ -357,7 +357,15 @@ def test_no_sub_ids(user, subuid, said):
     user.set("subuid", subuid)
     error = user.error("gc", code=PRIVILEGE)
     assert "gc without root" in error["message"] and "user 'ordinary' has " + said in error["message"]
-    assert "usermod --add-subuids" in error["hint"] and "sudo" in error["hint"]
+    assert "sudo usermod --add-subuids" in error["hint"]
+
+
+def test_sub_ids_of_others_are_not_proposed(user):
+    """usermod would give them a second time without a word."""
+    user.set("subuid", "someone:100000:65536\n")
+    user.set("subgid", "someone:165536:65536\n")
+    error = user.error("gc", code=PRIVILEGE)
+    assert "usermod --add-subuids 231072-296607 --add-subgids 231072-296607 ordinary" in error["hint"]
 
 
 def test_no_sub_ids_of_groups(user):

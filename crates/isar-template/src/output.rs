@@ -11,6 +11,8 @@ use std::process::ExitCode;
 
 use nix::errno::Errno;
 use serde_json::{Value, json};
+use template_bundle::Kind;
+use template_bundle::error::IoContext;
 use template_chroot::ChrootError;
 
 use crate::cli::{Cli, Format, Global};
@@ -106,7 +108,7 @@ fn print(cli: &Cli, head: Value, fields: Value, human: impl FnOnce(&mut String))
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // the reader has seen enough
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
+        other => Ok(other.doing("writing", "standard output")?),
     }
 }
 
@@ -126,6 +128,15 @@ impl Failure {
         }
     }
 
+    /// What the system does not allow is a matter of privilege, wherever it is noticed.
+    fn denied(mut self) -> Self {
+        if self.kind == "io" && has_errno(&self.message, &[Errno::EACCES, Errno::EPERM]) {
+            let kind = Kind::Privilege;
+            (self.kind, self.code) = (kind.name().into(), kind.exit_code());
+        }
+        self
+    }
+
     /// For machines.
     fn json(&self) -> Value {
         json!({ "kind": self.kind, "message": self.message, "hint": self.hint, "exitCode": self.code })
@@ -137,16 +148,12 @@ fn classify(error: &anyhow::Error) -> Failure {
     let message = error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
     for cause in error.chain() {
         if let Some(e) = cause.downcast_ref::<template_bundle::Error>() {
-            return Failure {
-                kind: e.kind.name().into(),
-                message,
-                hint: e.hint.clone().or_else(|| usual_hint(e.kind.name(), &e.message)),
-                code: e.kind.exit_code(),
-            };
+            let hint = e.hint.clone().or_else(|| usual_hint(e.kind.name(), &e.message));
+            return Failure { kind: e.kind.name().into(), message, hint, code: e.kind.exit_code() }.denied();
         }
         if let Some(e) = cause.downcast_ref::<ChrootError>() {
             let hint = e.hint().or_else(|| usual_hint(e.kind(), &e.to_string()));
-            return Failure { kind: e.kind().to_string(), message, hint, code: e.exit_code() };
+            return Failure { kind: e.kind().to_string(), message, hint, code: e.exit_code() }.denied();
         }
     }
     let hint = usual_hint("internal", &message);

@@ -342,7 +342,14 @@ fn refuse_compressed(path: &Path, file: &File) -> Result<()> {
 
 /// Errors of ours have come through the reader of the tar.
 fn no_tar(path: &Path, e: io::Error) -> Error {
-    e.downcast().unwrap_or_else(|e: io::Error| no_layout(path, &format!("it is not a tar archive: {e}")))
+    e.downcast().unwrap_or_else(|e: io::Error| match e.kind() {
+        // what the reader says of it has parts of the file in it
+        io::ErrorKind::Other => {
+            log::debug!("{}: {e}", path.display());
+            no_layout(path, "it is not a tar archive")
+        }
+        _ => no_layout(path, &format!("it is not a tar archive: {e}")),
+    })
 }
 
 /// A file that is being written, its digest and its progress. Its errors are ours.

@@ -6,7 +6,7 @@
 //! here, without any program; they are made by the real `ssh-keygen`, which knows agents, PKCS#11 and FIDO tokens.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -369,15 +369,26 @@ fn no_ssh_keygen(e: std::io::Error) -> Error {
         .hint("install the package openssh-client")
 }
 
+fn beginning(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Signs bytes with a private key, or with a public key whose private half an agent or token holds.
 pub fn sign(key: &Path, message: &[u8]) -> Result<String> {
     if !key.exists() {
         return Err(Error::usage(format!("signing key '{}' does not exist", key.display()))
             .hint("make one with: ssh-keygen -t ed25519 -f KEY"));
     }
-    if let Err(e) = std::fs::File::open(key) {
-        return Err(Error::usage(format!("signing key '{}': {e}", key.display()))
-            .hint("run it as the user whose key it is"));
+    let begin = beginning(key).map_err(|e| {
+        Error::usage(format!("signing key '{}': {e}", key.display()))
+            .hint("run it as the user whose key it is")
+    })?;
+    if !["-----BEGIN ", "ssh-", "ecdsa-", "sk-"].iter().any(|kind| begin.starts_with(kind.as_bytes())) {
+        return Err(Error::usage(format!("signing key '{}' is no key", key.display())).hint(
+            "give the private key that ssh-keygen has made, or KEY.pub when ssh-agent or a token has it",
+        ));
     }
     let mut command = ssh_keygen();
     command

@@ -46,9 +46,11 @@ pub fn unreachable(doing: &str, what: &str, host: &str, error: &HttpError) -> Er
             "give its certificate's authority to the system, or as /etc/containers/certs.d/HOST/NAME.crt; \
              --plain-http is for servers without TLS"
         }
-        HttpError::Io(e)
-            if e.to_string().contains("certificate") || e.to_string().contains("InvalidContentType") =>
-        {
+        HttpError::Io(e) if e.to_string().contains("InvalidContentType") => {
+            return Error::new(Kind::Usage, format!("{doing}: {what} {host}: it answers without TLS"))
+                .hint("--plain-http is for servers without TLS, such as one on this machine");
+        }
+        HttpError::Io(e) if e.to_string().contains("certificate") => {
             "give its certificate's authority to the system, or as /etc/containers/certs.d/HOST/NAME.crt; \
              --plain-http is for servers without TLS"
         }

@@ -23,10 +23,10 @@ use crate::progress::Progress;
 #[derive(Debug, Args)]
 pub struct Derived {
     /// Name of the template that --output oci: makes
-    #[arg(long)]
+    #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Version of the template that --output oci: makes; becomes an OCI tag
-    #[arg(long = "version", id = "template_version")]
+    #[arg(long = "version", id = "template_version", value_name = "VERSION")]
     version: Option<String>,
     /// Sign what --output oci: makes with this key: a private key, or a public key whose private half ssh-agent or a token holds
     #[arg(long, value_name = "KEY")]

@@ -51,7 +51,7 @@ use crate::{output, provenance};
 /// With --root, the transaction happens in a raw checkout that the caller owns (as bitbake does), and is not
 /// finished; when it fails, that tree is to be thrown away.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("where").required(true), after_help = "\
+#[command(disable_version_flag = true, group = ArgGroup::new("where").required(true), after_help = "\
 Examples:
   sudo isar-template install platform --add htop --remove nano --output product
   sudo isar-template install platform:1.0 --add ./hello_1.0_amd64.deb --output product.tar.zst

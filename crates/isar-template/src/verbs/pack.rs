@@ -26,16 +26,19 @@ use crate::{output, source};
 /// With --parent the template says which one it was made from, and its bundle carries the documents and signatures of
 /// that one and of its ancestors. The trust options are for a parent that is a bundle.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    disable_version_flag = true,
+    after_help = "\
 Example:
   isar-template pack --name platform --version 1.0 --component rootfs=/srv/rootfs \\
-      --component buildchroot-target=/srv/chroot --sign ~/.ssh/release --output platform-1.0.tar")]
+      --component buildchroot-target=/srv/chroot --sign ~/.ssh/release --output platform-1.0.tar"
+)]
 pub struct PackOpts {
     /// Name of the template
-    #[arg(long)]
+    #[arg(long, value_name = "NAME")]
     name: String,
     /// Version of the template; becomes an OCI tag
-    #[arg(long = "version", id = "template_version")]
+    #[arg(long = "version", id = "template_version", value_name = "VERSION")]
     version: String,
     /// A component: a directory, or a single file; rootfs is required
     #[arg(long = "component", value_name = "NAME=PATH", required = true, value_parser = parse_component)]

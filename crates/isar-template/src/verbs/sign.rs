@@ -61,7 +61,12 @@ pub fn run(cli: &Cli, opts: &SignOpts) -> Result<u8> {
                 .into());
         }
     };
-    let signer = signature::check_form(&text, &bundle.index_bytes)?;
+    let signer = signature::check_form(&text, &bundle.index_bytes).map_err(|e| match &opts.signature {
+        Some(file) => e.within(format!("'{}'", file.display())).hint(
+            "give what 'ssh-keygen -Y sign -n isar-template' has written for the bytes of --print-index",
+        ),
+        None => e,
+    })?;
     bundle.add_signature(&text)?;
     let manifest = &bundle.manifest;
     let fields = json!({

@@ -29,10 +29,10 @@ use crate::source;
 /// What is to change.
 #[derive(Debug, Args)]
 pub struct Change {
-    /// Install a package: of a repository, in this version, or a .deb file
+    /// Install a package: of a repository, in this version, or a .deb file; may be given several times
     #[arg(long, value_name = "PKG[=VER]|FILE.deb")]
     add: Vec<Add>,
-    /// Remove a package with its configuration
+    /// Remove a package with its configuration; may be given several times
     #[arg(long, value_name = "PKG")]
     remove: Vec<String>,
     /// Mark a package as one that is kept only while something needs it

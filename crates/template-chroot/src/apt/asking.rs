@@ -192,9 +192,11 @@ fn print_releases() -> String {
 fn not_solvable(reasons: &str, virtual_packages: &[(String, Vec<String>)], refreshed: bool) -> ChrootError {
     let unknown = ["Unable to locate package", "has no installation candidate", "was not found"];
     let hint = match refreshed {
-        true => "name a repository that has it: a folder with --repo, or package sources with --sources",
+        true => {
+            "check the name, or name a repository that has it: a folder with --repo, or package sources with --sources"
+        }
         false => {
-            "refresh the package lists with --update all, or name a repository folder that has it with --repo"
+            "check the name, refresh the package lists with --update all, or name a repository folder that has it with --repo"
         }
     };
     let hint = unknown.iter().any(|text| reasons.contains(text)).then(|| hint.to_owned());

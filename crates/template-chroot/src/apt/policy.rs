@@ -64,6 +64,16 @@ pub(crate) fn check_actions(
     refusals
 }
 
+/// Whether packages of an architecture can come.
+pub(super) fn check_architecture(package: &str, architecture: &str, status: &Status) -> Option<Refusal> {
+    let own = &status.architecture;
+    (architecture != own && architecture != "all").then(|| Refusal {
+        package: package.to_owned(),
+        reason: format!("is of architecture {architecture}, the template is {own}"),
+        way_out: format!("use a package for {own}"),
+    })
+}
+
 fn check_action(
     action: &Action,
     all: &[Action],
@@ -73,13 +83,9 @@ fn check_action(
     let name = &action.package;
     let refuse = |reason: String, way_out: String| Some(Refusal { package: name.clone(), reason, way_out });
     if action.operation != Operation::Remove
-        && action.architecture != status.architecture
-        && action.architecture != "all"
+        && let Some(refusal) = check_architecture(name, &action.architecture, status)
     {
-        return refuse(
-            format!("is of architecture {}, the template is {}", action.architecture, status.architecture),
-            format!("use a package for {}", status.architecture),
-        );
+        return Some(refusal);
     }
     let installed = status.installed(&format!("{name}:{}", action.architecture));
     let (old, new) = (

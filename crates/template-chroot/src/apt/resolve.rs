@@ -29,7 +29,10 @@ impl Transaction<'_> {
         (self.sink)(Event::Step("resolving"));
         self.forget_plan();
         let (status, _) = self.read_status()?;
-        let refusals = policy::check_request(&self.request, &status);
+        let mut refusals = policy::check_request(&self.request, &status);
+        // apt would only say that what they need is not there
+        let wrong = |deb: &LocalDeb| policy::check_architecture(&deb.name, &deb.architecture, &status);
+        refusals.extend(self.debs.iter().filter_map(wrong));
         if !refusals.is_empty() {
             return Ok(Plan::new(&status, vec![], vec![], 0, refusals, self.notes.clone()));
         }

@@ -255,7 +255,10 @@ pub(crate) fn folder_sources(inside: &str, files: &[String]) -> Result<String> {
         return Err(ChrootError::Usage {
             message: "it has neither a Packages file nor dists/SUITE/COMPONENT/binary-ARCHITECTURE/Packages"
                 .to_owned(),
-            hint: Some("make an index with: apt-ftparchive packages . > Packages".to_owned()),
+            hint: Some(
+                "make an index with: apt-ftparchive packages . > Packages (of the package apt-utils)"
+                    .to_owned(),
+            ),
         });
     }
     Ok(lines.join("\n") + "\n")

@@ -14,7 +14,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -55,10 +55,7 @@ pub fn enter(what: &str) -> Result<()> {
 }
 
 fn become_root() -> Result<()> {
-    let ids = [
-        SubIds::of(geteuid(), "/etc/subuid", "--add-subuids")?,
-        SubIds::of(geteuid(), "/etc/subgid", "--add-subgids")?,
-    ];
+    let ids = SubIds::of(geteuid(), [Path::new("/etc/subuid"), Path::new("/etc/subgid")])?;
     let own = [geteuid().as_raw(), getegid().as_raw()];
     let mut commands = Vec::new();
     for ((program, ids), own) in MAPPERS.iter().zip(&ids).zip(own) {
