@@ -113,6 +113,10 @@ install: ## the helper with man pages and completions below $$PREFIX [default: /
 	@scripts/build
 	@scripts/as-root env DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" scripts/install
 
+.PHONY: uninstall
+uninstall: ## remove what 'make install' has put there
+	@scripts/as-root env DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" scripts/install --remove
+
 .PHONY: packages
 packages: ## a Debian package of the helper, and a file that needs no libraries, in build/packages
 	@scripts/setup build package
