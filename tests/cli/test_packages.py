@@ -135,6 +135,24 @@ def test_one_file(session_dir, shared_folder, static, suite):
     machine("mkdir /job; " + JOB, "/job", put(static, shared_folder))
 
 
+def test_below_a_prefix_and_away_again(tmp):
+    """The words behind 'make install' and 'make uninstall'."""
+    def install(*words, check=True, **env):
+        return support.command(support.TOP + "/scripts/install", *words, check=check, env=dict(os.environ, ISAR_TEMPLATE=support.HELPER, **env))
+
+    def there():
+        return {os.path.relpath(path, tmp) for path in glob.glob(tmp + "/**", recursive=True) if os.path.isfile(path)}
+
+    foreign = support.write(tmp + "/opt/bin/isar-template-of-others", "x")
+    install(DESTDIR=tmp, PREFIX="/opt")
+    assert {"opt/bin/isar-template", "opt/share/man/man1/isar-template-install.1.gz", "opt/share/zsh/site-functions/_isar-template"} <= there()
+    assert support.command(tmp + "/opt/bin/isar-template", "--version").stdout.startswith("isar-template ")
+    install("--remove", DESTDIR=tmp, PREFIX="/opt")
+    assert there() == {os.path.relpath(foreign, tmp)}
+    result = install(PREFIX="relative", check=False)
+    assert result.returncode == 2 and "PREFIX" in result.stderr
+
+
 class Podman:
     """With a storage of its own. The path of its runroot must not be longer than 50 characters."""
 
