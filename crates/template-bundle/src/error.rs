@@ -103,8 +103,8 @@ impl Kind {
             Kind::Unsupported => "unsupported",
             Kind::Refused => "refused",
             Kind::NotFound => "not-found",
-            Kind::Privilege => "privilege",
-            Kind::ToolMissing => "tool-missing",
+            Kind::Privilege => "missing-privilege",
+            Kind::ToolMissing => "missing-tool",
             Kind::Network => "network",
             Kind::Interrupted => "interrupted",
         }
