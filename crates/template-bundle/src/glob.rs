@@ -5,51 +5,79 @@
 //! `?` is one byte and `*` any number of them, but no slash; `**` is any number, slashes and all, and `**/` nothing as
 //! well. Patterns and paths may be somebody else's: none takes long.
 
-/// Whether a text fits a pattern as a whole.
-pub fn matches(pattern: impl AsRef<[u8]>, path: impl AsRef<[u8]>) -> bool {
-    fits(pattern.as_ref(), path.as_ref())
+/// A part of a pattern.
+#[derive(Clone, Copy)]
+enum Part {
+    Byte(u8),
+    /// `?`
+    One,
+    /// `*`
+    Name,
+    /// `**`
+    Any,
+    /// `**/`
+    Directories,
 }
 
-fn fits(pattern: &[u8], path: &[u8]) -> bool {
-    // where to go on after the last star: position in the pattern and in the path, and whether it takes slashes
-    let (mut p, mut s) = (0, 0);
-    let mut narrow: Option<(usize, usize)> = None;
-    let mut wide: Option<(usize, usize)> = None;
-    loop {
-        if pattern[p..].starts_with(b"**") {
-            p += 2;
-            // `**/` may stand for nothing at all
-            if pattern[p..].starts_with(b"/")
-                && (s == 0 || path[s - 1] == b'/')
-                && fits(&pattern[p + 1..], &path[s..])
-            {
-                return true;
-            }
-            (wide, narrow) = (Some((p, s)), None);
-        } else if pattern.get(p) == Some(&b'*') {
-            p += 1;
-            narrow = Some((p, s));
-        } else if p < pattern.len()
-            && s < path.len()
-            && (pattern[p] == path[s] || (pattern[p] == b'?' && path[s] != b'/'))
-        {
-            (p, s) = (p + 1, s + 1);
-        } else if p == pattern.len() && s == path.len() {
-            return true;
-        } else if let Some((at, from)) = narrow
-            && from < path.len()
-            && path[from] != b'/'
-        {
-            (p, s) = (at, from + 1);
-            narrow = Some((at, from + 1));
-        } else if let Some((at, from)) = wide
-            && from < path.len()
-        {
-            (p, s) = (at, from + 1);
-            (wide, narrow) = (Some((at, from + 1)), None);
-        } else {
-            return false;
+/// Whether a text fits a pattern as a whole.
+pub fn matches(pattern: impl AsRef<[u8]>, path: impl AsRef<[u8]>) -> bool {
+    let (pattern, path) = (pattern.as_ref(), path.as_ref());
+    // most patterns and paths differ before anything has to be tried
+    let plain = pattern.iter().take_while(|b| !matches!(b, b'*' | b'?')).count();
+    if !path.starts_with(&pattern[..plain]) {
+        return false;
+    }
+    let parts = parts_of(&pattern[plain..]);
+    // which parts may be next, after what was read of the path
+    let mut next = vec![false; parts.len() + 1];
+    next[0] = true;
+    skip(&parts, &mut next, path[..plain].last());
+    let mut then = next.clone();
+    for byte in &path[plain..] {
+        then.fill(false);
+        for (at, part) in parts.iter().enumerate().filter(|(at, _)| next[*at]) {
+            let (stays, goes_on) = match part {
+                Part::Byte(wanted) => (false, wanted == byte),
+                Part::One => (false, *byte != b'/'),
+                Part::Name => (*byte != b'/', false),
+                Part::Any => (true, false),
+                Part::Directories => (true, *byte == b'/'),
+            };
+            then[at] |= stays;
+            then[at + 1] |= goes_on;
         }
+        skip(&parts, &mut then, Some(byte));
+        std::mem::swap(&mut next, &mut then);
+    }
+    next[parts.len()]
+}
+
+fn parts_of(pattern: &[u8]) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut rest = pattern;
+    loop {
+        let (part, after) = match rest {
+            [] => return parts,
+            [b'*', b'*', b'/', after @ ..] => (Part::Directories, after),
+            [b'*', b'*', after @ ..] => (Part::Any, after),
+            [b'*', after @ ..] => (Part::Name, after),
+            [b'?', after @ ..] => (Part::One, after),
+            [byte, after @ ..] => (Part::Byte(*byte), after),
+        };
+        parts.push(part);
+        rest = after;
+    }
+}
+
+/// Adds what may be next when parts stand for nothing.
+fn skip(parts: &[Part], next: &mut [bool], before: Option<&u8>) {
+    for (at, part) in parts.iter().enumerate() {
+        let may_be_nothing = match part {
+            Part::Name | Part::Any => true,
+            Part::Directories => matches!(before, None | Some(b'/')),
+            Part::Byte(_) | Part::One => false,
+        };
+        next[at + 1] |= next[at] && may_be_nothing;
     }
 }
 
@@ -76,6 +104,12 @@ mod tests {
             ("a?c", "abc", true),
             ("**/p/**", "usr/p/p/x", true),
             ("**a*b", "xx/a/ab", true),
+            ("x**/y", "x/y", true),
+            ("x**/y", "xy", false),
+            ("a/**/b", "a/b", true),
+            ("a/**/b", "a/xb", false),
+            ("a/**/**/b", "a/c/b", true),
+            ("ab", "abc", false),
             ("", "", true),
             ("", "a", false),
             ("/a/**", "/a/b/c", true),
@@ -90,5 +124,7 @@ mod tests {
         let path = "a/".repeat(2000);
         assert!(!matches(b"**/a*/**/a*a*a*b", &path));
         assert!(!matches("**a".repeat(40) + "b", "a".repeat(4000)));
+        assert!(!matches("**/a".repeat(40) + "b", "a/".repeat(2000)));
+        assert!(!matches("**/".repeat(40) + "b", &path));
     }
 }
