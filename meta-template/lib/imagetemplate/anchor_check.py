@@ -8,7 +8,7 @@ from . import anchors
 
 STRICT, WARN = MODES = ("strict", "warn")
 
-# What differs here makes it another system: no template is of use there, not even with a warning.
+# Where these differ it is another system: the import refuses the template, whatever TEMPLATE_ANCHOR says.
 KINDS = ("DISTRO", "BASE_DISTRO_CODENAME", "DISTRO_ARCH")
 
 Difference = collections.namedtuple("Difference", "what theirs ours advice")
