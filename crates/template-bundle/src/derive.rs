@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::ancestors::{Evidence, check_parents};
+use crate::anchors::note_built;
 use crate::changes;
 use crate::debian;
 use crate::error::{Error, Kind, Result};
@@ -76,7 +77,8 @@ pub fn derive(input: Derivation<'_>, output: &Path, progress: &dyn Progress) -> 
     let newest = changes.entries.iter().map(|entry| entry.mtime).max().unwrap_or_default();
     let created = created(newest)?;
     let (_, mut packages) = debian::read(input.root)?;
-    add_built(&mut packages, of.packages.iter().chain(&input.built));
+    let built = of.packages.iter().chain(&input.built).filter(|package| package.sha256.is_some());
+    note_built(&mut packages, built.cloned());
 
     let root = InRoot::open(input.root)?;
     let steps = finish::steps(&root)?;
@@ -111,15 +113,4 @@ pub fn derive(input: Derivation<'_>, output: &Path, progress: &dyn Progress) -> 
         ..of
     };
     seal(writer, manifest, &input.parents, input.key.as_deref(), warnings)
-}
-
-fn add_built<'a>(packages: &mut [Package], known: impl Iterator<Item = &'a Package>) {
-    for built in known.filter(|package| package.sha256.is_some()) {
-        let same = packages.iter_mut().find(|p| {
-            p.package == built.package && p.version == built.version && p.architecture == built.architecture
-        });
-        if let Some(package) = same {
-            *package = built.clone();
-        }
-    }
 }

@@ -7,6 +7,7 @@
 //! of one.
 
 pub mod ancestors;
+mod anchors;
 pub mod aside;
 pub mod base;
 pub mod bundle;
@@ -21,6 +22,7 @@ pub mod derive;
 pub mod device;
 pub mod diff;
 pub mod digest;
+pub mod documents;
 pub mod error;
 pub mod finish;
 pub mod frames;

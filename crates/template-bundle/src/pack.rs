@@ -8,20 +8,19 @@
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::ancestors::{Evidence, check_parents};
+use crate::anchors::{note_built, read_anchors};
 use crate::base::Base;
-use crate::bundle::tagged;
 use crate::debian;
 use crate::digest::Digest;
-use crate::error::{Error, IoContext, Kind, Result};
+use crate::documents::tagged;
+use crate::error::{Error, Kind, Result};
 use crate::finish;
 use crate::frames::Compression;
 use crate::inroot::InRoot;
-use crate::json::parse;
-use crate::limits::{MAX_ANCHORS, MAX_DOCUMENT};
+use crate::limits::MAX_DOCUMENT;
 use crate::manifest::{
     ARTIFACT_TYPE, CONFIG_TYPE, Component, FORMAT_VERSION, NAME, Package, ROOTFS, TemplateManifest, Tree,
 };
@@ -68,30 +67,6 @@ pub struct Packed {
     pub warnings: Vec<String>,
 }
 
-/// The part of the anchors file that we understand.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase")]
-struct Anchors {
-    version: Option<u32>,
-    distro: Option<String>,
-    codename: Option<String>,
-    architecture: Option<String>,
-    machine: Option<String>,
-    #[serde(default)]
-    self_built: Vec<SelfBuilt>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct SelfBuilt {
-    package: String,
-    version: String,
-    architecture: String,
-    sha256: Option<String>,
-    recipe: Option<String>,
-    task_hash: Option<String>,
-}
-
 /// Tells of a component that begins, its uncompressed bytes, and then of bytes done.
 pub trait Progress: Sync {
     /// A component begins.
@@ -132,7 +107,7 @@ pub fn pack(input: &Input, output: &Path, progress: &dyn Progress) -> Result<Pac
     let parent = check_parents(&input.parents).map_err(|e| e.within("--parent"))?;
     let (anchors, anchors_json) = read_anchors(input.anchors.as_deref())?;
     let (identity, mut packages) = debian::read(rootfs)?;
-    add_self_built(&mut packages, anchors.self_built);
+    note_built(&mut packages, anchors.self_built.into_iter().map(Package::from));
     let or = |given: Option<String>, found: String, what: &str| match given.unwrap_or(found) {
         text if text.is_empty() => {
             Err(Error::usage(format!("the {what} of '{}' is not known", rootfs.display())).hint(
@@ -343,44 +318,6 @@ fn without_nulls(mut value: Value) -> Value {
         map.retain(|_, v| !v.is_null());
     }
     value
-}
-
-fn read_anchors(path: Option<&Path>) -> Result<(Anchors, Option<Value>)> {
-    let Some(path) = path else {
-        return Ok((Anchors::default(), None));
-    };
-    let wrong = |why: String| {
-        Error::usage(format!("anchors file '{}': {why}", path.display()))
-            .hint("the layer writes it; its form is described in docs/bundle-format.md")
-    };
-    let size = std::fs::metadata(path).map_err(|e| wrong(e.to_string()))?.len();
-    if size > MAX_ANCHORS {
-        return Err(wrong(format!("it is larger than {MAX_ANCHORS} bytes")));
-    }
-    let bytes = std::fs::read(path).doing("reading", path)?;
-    let value: Value = parse("it", &bytes).map_err(|e| wrong(e.message))?;
-    let known: Anchors = serde_json::from_value(value.clone()).map_err(|e| wrong(e.to_string()))?;
-    match known.version {
-        Some(0) => Ok((known, Some(value))),
-        Some(other) => {
-            Err(Error::new(Kind::Unsupported, format!("anchors version {other} is not known, only 0 is"))
-                .hint("make it with the layer, or with isar-template anchor, of this version"))
-        }
-        None => Err(wrong("it has no version".into())),
-    }
-}
-
-fn add_self_built(packages: &mut [Package], self_built: Vec<SelfBuilt>) {
-    for built in self_built {
-        let same = packages.iter_mut().find(|p| {
-            p.package == built.package && p.version == built.version && p.architecture == built.architecture
-        });
-        if let Some(package) = same {
-            package.sha256 = built.sha256;
-            package.recipe = built.recipe;
-            package.task_hash = built.task_hash;
-        }
-    }
 }
 
 /// The present time, RFC 3339, to the second.

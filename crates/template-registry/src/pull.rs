@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use template_bundle::bundle::{find_template, image_of, tagged};
+use template_bundle::documents::{find_template, image_of, tagged};
 use template_bundle::error::IoContext;
 use template_bundle::json::parse;
 use template_bundle::layout::{Layout, MARKER, blob_name};

@@ -9,7 +9,8 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use template_bundle::bundle::{Bundle, image_of};
+use template_bundle::bundle::Bundle;
+use template_bundle::documents::image_of;
 use template_bundle::json::parse;
 use template_bundle::limits::MAX_UNSIGNED;
 use template_bundle::manifest::{ANCESTOR_TYPE, SIGNATURE_TYPE};
