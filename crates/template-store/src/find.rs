@@ -267,27 +267,27 @@ impl Store {
 
     /// All named templates, by name and version.
     pub fn list(&self) -> Result<Vec<Stored>> {
-        let mut out = Vec::new();
-        for name in self.names()? {
-            for version in self.versions(&name)? {
-                out.extend(self.named(&name, &version)?);
-            }
-        }
-        Ok(out)
+        self.each()?.collect()
     }
 
     /// The same without those that are damaged.
     pub(crate) fn list_sound(&self) -> Result<Vec<Stored>> {
-        let mut out = Vec::new();
-        for name in self.names()? {
-            for version in self.versions(&name)? {
-                match self.named(&name, &version) {
-                    Err(e) if e.kind == Kind::Damaged => log::debug!("{e}"),
-                    other => out.extend(other?),
-                }
+        let is_sound = |stored: &Result<Stored>| match stored {
+            Err(e) if e.kind == Kind::Damaged => {
+                log::debug!("{e}");
+                false
             }
+            _ => true,
+        };
+        self.each()?.filter(is_sound).collect()
+    }
+
+    fn each(&self) -> Result<impl Iterator<Item = Result<Stored>>> {
+        let mut references = Vec::new();
+        for name in self.names()? {
+            references.extend(self.versions(&name)?.into_iter().map(|version| (name.clone(), version)));
         }
-        Ok(out)
+        Ok(references.into_iter().filter_map(|(name, version)| self.named(&name, &version).transpose()))
     }
 
     fn names(&self) -> Result<Vec<String>> {
