@@ -316,7 +316,13 @@ impl Fault {
                      to another server: name that in the sources, in a new version of the template",
                 ),
             ),
-            Self::Unreachable => ("network", 8, Some("try again, or use what is there with --update local")),
+            Self::Unreachable => (
+                "network",
+                8,
+                Some(
+                    "try again; with --update local no server is asked for lists: enough for .deb files that need nothing else",
+                ),
+            ),
             Self::Unknown => ("apt-failed", 1, None),
         }
     }

@@ -16,6 +16,7 @@ use super::exec::resolve_binds;
 
 /// What there is besides the sources of the template.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Package sources")]
 pub struct Repositories {
     /// Repository folder on the host (with Packages, or with dists/), trusted for this run only
     #[arg(long, value_name = "DIR")]
@@ -32,8 +33,8 @@ pub struct Repositories {
     /// Show a directory of the host inside, read-only: where sources of the template expect a repository
     #[arg(long = "bind", value_name = "SRC:DST")]
     binds: Vec<Bind>,
-    /// Lists of the template's sources to refresh: local are those of file: sources; auto is local, or all when there
-    /// are no others
+    /// Lists of the template's sources to refresh: local are those of file: sources; auto is local, or all when
+    /// there are no others and they are needed
     #[arg(long, value_name = "auto|local|all|none", default_value = "auto")]
     update: UpdateMode,
 }

@@ -68,8 +68,11 @@ impl Transaction<'_> {
         let fields = parse_files(&read.stdout).unwrap_or_default();
         for (number, (source, copy, size, sha256)) in copies.into_iter().enumerate() {
             let Some(fields) = fields.get(&number.to_string()) else {
+                // by the name that the user knows
+                let inside = format!("{OWN_DIR}/apt/debs/{number}.deb");
+                let why = read.errors().replace(&inside, &source.display().to_string());
                 return Err(ChrootError::usage(
-                    format!("package file: {}: {}", source.display(), read.errors().trim()),
+                    format!("package file: {}: {}", source.display(), why.trim()),
                     "it is no Debian package, or a damaged one: build or fetch it again",
                 ));
             };

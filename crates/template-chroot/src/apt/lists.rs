@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::debs::index_files;
 use super::failure::{Failure, failure, without_credentials};
 use super::given::PREFERENCES_OF_TREE;
-use super::request::UpdateMode;
+use super::request::{TransactionRequest, UpdateMode};
 use super::simulate::reasons;
 use super::sources::{self, Kind, SourceFile, Suite, folder_sources};
 use super::state::status_of;
@@ -222,7 +222,7 @@ impl Transaction<'_> {
         }
         let remote = match self.request.update {
             UpdateMode::All => true,
-            UpdateMode::Auto => self.sources.lists_missing,
+            UpdateMode::Auto => self.sources.lists_missing && !self.only_removes(),
             UpdateMode::Local | UpdateMode::None => false,
         };
         if remote && !self.sources.remote.is_empty() {
@@ -233,6 +233,14 @@ impl Transaction<'_> {
         }
         self.refresh_time = begin.elapsed();
         Ok(())
+    }
+
+    /// Whether all that is asked for is that some of what is there goes: no list is needed for that.
+    fn only_removes(&self) -> bool {
+        let TransactionRequest { add, remove, .. } = &self.request;
+        let is_there =
+            |name: &String| self.status.as_ref().is_some_and(|(status, _)| status.get(name).is_some());
+        add.is_empty() && !remove.is_empty() && remove.iter().all(is_there)
     }
 
     /// There are no lists of them yet.
@@ -282,7 +290,11 @@ impl Transaction<'_> {
     }
 
     fn update(&mut self, sources: &str, network: bool) -> Result<()> {
-        (self.sink)(Event::Step("refreshing package lists"));
+        (self.sink)(Event::Step(if network {
+            "refreshing package lists"
+        } else {
+            "reading local repositories"
+        }));
         if network {
             self.prepare_access()?;
         }

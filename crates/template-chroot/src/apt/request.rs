@@ -59,7 +59,8 @@ impl FromStr for Add {
 /// How the package lists are brought up to date before anything is resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum UpdateMode {
-    /// Local sources; the others too when the tree has no lists of them.
+    /// Local sources; the others too when the tree has no lists of them, unless all that is asked for is that some of what
+    /// it has goes.
     #[default]
     Auto,
     /// Local sources (`file:`) only.

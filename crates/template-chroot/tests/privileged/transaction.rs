@@ -140,7 +140,7 @@ fn adds_and_removes() {
     assert!(!tree.exists("usr/bin/tool"));
     assert_eq!(
         steps,
-        ["refreshing package lists", "resolving", "installing packages", "checking the result"]
+        ["reading local repositories", "resolving", "installing packages", "checking the result"]
     );
     assert!(lines.contains("Setting up local (1:3.0-1) ...") && lines.contains("newly installed"), "{lines}");
     assert!(percents > 5);
@@ -474,9 +474,15 @@ fn repository_is_gone() {
     assert_eq!((error.kind(), error.exit_code()), ("repository-unsigned", 4), "{error}");
     // a mirror that does not exist
     tree.write("etc/apt/sources.list", "deb http://127.0.0.1:9/debian bookworm main\n", 0o644);
-    let error =
-        plan(&tree, &TransactionRequest { update: UpdateMode::Auto, ..Default::default() }).unwrap_err();
+    let wanted = TransactionRequest { add: add(&["nano"]), ..Default::default() };
+    let error = plan(&tree, &wanted).unwrap_err();
     assert_eq!((error.kind(), error.exit_code()), ("network", 8), "{error}");
+    // nobody is asked for what goes
+    let remove =
+        |name: &str| plan(&tree, &TransactionRequest { remove: vec![name.into()], ..Default::default() });
+    assert_eq!(remove("perl").unwrap().refusals.len(), 1);
+    // what is not there might be a name that nobody knows
+    assert_eq!(remove("tool").unwrap_err().kind(), "network");
 }
 
 fn online_transaction() {
