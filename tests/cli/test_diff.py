@@ -318,6 +318,11 @@ def test_wrong_inputs(releases, trees, tmp):
     for words in (["--only", "everything", *trees], ["--all", "--no-ignore", "logs", *trees], ["--all", "--ignore", "x", *trees], [trees[0]]):
         helper("diff", *words, code=USAGE)
     assert os.listdir(tmp) == []
+    # a name means the template, and a path what is there
+    os.mkdir(tmp + "/platform:1.0")
+    result = helper("diff", "platform:1.0", "platform:1.0", cwd=tmp)
+    assert "./platform:1.0" in result.stderr
+    os.rmdir(tmp + "/platform:1.0")
     no_bundle = support.write(tmp + "/file", "x" * 2000)
     assert helper.error("diff", no_bundle, bundles[0], code=UNTRUSTED)["kind"] == "damaged"
 

@@ -62,6 +62,7 @@ def test_kinds_have_words(helper, tmp, tiny_bundle, publisher):
         root = support.make_tiny_root(tmp + "/root", extra={"usr/lib/big": os.urandom(1 << 20).hex()})
         error = helper.error("pack", "--name", "a", "--version", "1", "--component", "rootfs=" + root, "--output", tmp + "/copy/bundle", code=support.INTERNAL)
         assert "No space left on device" in error["message"] and "free some space" in error["hint"], error
+        assert tmp + "/copy/bundle" in error["message"], error
         support.command("mount", "-o", "remount,ro", tmp + "/copy")
         error = helper.error("pack", "--name", "a", "--version", "1", "--component", "rootfs=" + root, "--output", tmp + "/copy/bundle", code=support.INTERNAL)
         assert "can be written to" in error["hint"], error

@@ -38,6 +38,24 @@ def test_every_verb_has_a_page_that_can_be_formatted(installed):
         assert b"exit code" in gzip.open(os.path.join(folder, page)).read().lower() or page != "isar-template.1.gz"
 
 
+def test_pages_have_the_sections_of_the_help(installed):
+    page = gzip.open(installed + "/share/man/man1/isar-template-install.1.gz").read().decode()
+    headings = re.findall(r'^\.SH "?(.*?)"?$', page, re.MULTILINE)
+    assert headings[:4] == ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS"] and headings[-3:] == ["EXAMPLES", "EXIT CODES", "VERSION"], headings
+    assert {"PACKAGES", "PACKAGE SOURCES", "TRUST", "SERVERS", "OPTIONS OF EVERY VERB"} <= set(headings)
+    synopsis = page.split(".SH SYNOPSIS")[1].split(".SH")[0].replace("\\-", "-")
+    assert "--root <DIR>" in synopsis and "<TEMPLATE>" in synopsis
+
+
+def test_what_a_verb_is_for_comes_first():
+    """Its own options, then groups of those that others have as well, and at last what all have."""
+    text = support.command(support.HELPER, "install", "--help").stdout
+    places = [text.index(words) for words in (
+        "\n  <TEMPLATE>", "\nOptions:", "\n      --output ", "\nPackages:", "\n      --add ", "\nPackage sources:", "\n      --sources ",
+        "\nTrust:", "\n      --identity ", "\nServers:", "\n      --offline", "\nOptions of every verb:", "\n      --store ", "\nExamples:")]
+    assert places == sorted(places)
+
+
 def complete(installed, line):
     """What bash offers at the end of a line."""
     script = """

@@ -399,8 +399,17 @@ def test_unreachable_repository_is_a_network_failure(helper, tmp, publisher, pla
     helper("import", *publisher.trust, bundle)
     error = helper.error("plan", "platform", "--add", "tree", code=NETWORK)
     assert "127.0.0.1" in support.said(error)
+    assert "--update local" in error["hint"]
     # what needs no network still works
-    helper("install", "platform", "--update", "none", "--remove", "nano", "--output", os.path.join(tmp, "out"))
+    helper("install", "platform", "--remove", "nano", "--output", os.path.join(tmp, "out"))
+    helper("install", "platform", "--update", "local", "--add", support.make_deb(tmp, "alone"), "--output", os.path.join(tmp, "with"))
+    assert "alone" in support.installed(tmp + "/with")
+
+
+def test_a_damaged_package_file_is_named_as_it_was_given(shared, tmp):
+    support.write(tmp + "/damaged.deb", "no package")
+    error = shared.error("plan", "platform", "--add", tmp + "/damaged.deb", code=USAGE)
+    assert tmp + "/damaged.deb" in error["message"] and "/run/" not in error["message"], error
 
 
 @pytest.fixture

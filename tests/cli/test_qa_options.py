@@ -232,7 +232,7 @@ def test_table_for_people(shared, tmp):
     deb = faulty_packages.build(tmp + "/corpus")["leaves-file"][0]
     text = shared("qa", "platform", deb, code=DIFFERS).stdout
     assert "error: purge: file-left /var/lib/leaves-file" in text
-    assert "1 packages: 1 errors, 0 warnings, 0 allowed" in text
+    assert "1 package: 1 error, 0 warnings, 0 allowed" in text
 
 
 def test_names_forge_no_lines(shared, tmp):

@@ -58,6 +58,27 @@ def test_wrong_usage_is_exit_code_2(helper, words):
     assert result.stderr
 
 
+def test_tips_are_of_use(helper):
+    assert "'checkout'" in helper("chekout", code=support.USAGE).stderr
+    assert "'--store'" in helper("list", "--stor", "x", code=support.USAGE).stderr
+    # an option that checkout does not have is no value of it either
+    assert "-- " not in helper("checkout", "--output", "a", "b", code=support.USAGE).stderr
+    assert "behind '--'" in helper("exec", "platform", "ls", code=support.USAGE).stderr
+
+
+def test_a_mistake_in_a_path_is_told_before_what_else_is_missing(helper):
+    for verb in ("plan", "import", "verify"):
+        error = helper.error(verb, "./nosuch", code=support.USAGE)
+        assert "'./nosuch' does not exist" in error["message"], error
+    assert "--allowed-signers" in helper.error("plan", "./", code=support.USAGE)["message"]
+
+
+def test_without_a_home_there_is_no_place_for_a_store(tmp, reachable_helper):
+    result = support.as_nobody("env", "-u", "HOME", reachable_helper, "list", tmp=tmp)
+    assert result.returncode == support.USAGE
+    assert "HOME is not set" in result.stderr and "ISAR_TEMPLATE_STORE" in result.stderr, result.stderr
+
+
 def test_usage_error_as_json(helper):
     error = helper.json("checkout", "--no-such-option", code=support.USAGE)["error"]
     assert error["kind"] == "usage"

@@ -8,13 +8,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use template_bundle::{Error, Result};
+
 use crate::verbs;
 
 /// Shown below the help, after the exit codes.
 const SURROUNDINGS: &str = "\
 Without root:
-  Verbs that need root do without where the user has sub-ids (/etc/subuid, /etc/subgid, package uidmap),
-  in a user namespace and with a store of the user's own.
+  Verbs that need root do without where the user has sub-ids (/etc/subuid and /etc/subgid,
+  package uidmap), in a user namespace and with a store of the user's own.
 
 Environment:
   ISAR_TEMPLATE_STORE  the store, unless --store is given
@@ -36,6 +38,7 @@ pub struct Cli {
 
 /// Options of every verb.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every verb")]
 pub struct Global {
     /// Store [default: $ISAR_TEMPLATE_STORE, else /var/lib/isar-template for root, else $XDG_DATA_HOME/isar-template]
     #[arg(long, global = true, value_name = "DIR")]
@@ -56,19 +59,24 @@ pub struct Global {
 
 impl Global {
     /// Where the store is.
-    pub fn store(&self) -> PathBuf {
+    pub fn store(&self) -> Result<PathBuf> {
         if let Some(store) = &self.store {
-            return store.clone();
+            return Ok(store.clone());
         }
         if let Some(store) = std::env::var_os("ISAR_TEMPLATE_STORE").filter(|store| !store.is_empty()) {
-            return store.into();
+            return Ok(store.into());
         }
         if nix::unistd::geteuid().is_root() && !template_chroot::userns::entered() {
-            return "/var/lib/isar-template".into();
+            return Ok("/var/lib/isar-template".into());
         }
-        let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
-        let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".local/share");
-        data.unwrap_or_else(home).join("isar-template")
+        // never a place that depends on the current directory
+        let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+        let data = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
+        match data {
+            Some(data) => Ok(data.join("isar-template")),
+            None => Err(Error::usage("no place for the store: HOME is not set")
+                .hint("say where it is, with --store DIR or in ISAR_TEMPLATE_STORE")),
+        }
     }
 }
 
@@ -114,7 +122,7 @@ pub enum Verb {
     Diff(verbs::diff::DiffOpts),
     Qa(verbs::qa::QaOpts),
     Completion(verbs::completion::CompletionOpts),
-    Man(verbs::completion::ManOpts),
+    Man(verbs::man::ManOpts),
 }
 
 impl Cli {
@@ -125,7 +133,10 @@ impl Cli {
             Verb::Plan(_) | Verb::Install(_) | Verb::Exec(_) | Verb::Qa(_) => true,
             Verb::Checkout(opts) => !opts.no_store,
             // what is in the trees of his own store
-            Verb::Diff(opts) => opts.names_stored() && template_store::is_of_a_user(&self.global.store()),
+            Verb::Diff(opts) => {
+                opts.names_stored()
+                    && self.global.store().is_ok_and(|store| template_store::is_of_a_user(&store))
+            }
             Verb::List(opts) => opts.sizes,
             Verb::Pack(_) | Verb::Sign(_) | Verb::Verify(_) | Verb::Inspect(_) => false,
             Verb::Push(_) | Verb::Pull(_) | Verb::Completion(_) | Verb::Man(_) => false,
@@ -161,6 +172,7 @@ impl Verb {
 
 /// What is trusted.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Trust")]
 pub struct Trusted {
     /// File with the keys that are trusted (ssh-keygen(1), ALLOWED SIGNERS)
     #[arg(long, value_name = "FILE")]
@@ -184,11 +196,12 @@ pub struct Trusted {
 
 /// What is trusted, and how servers are asked for it.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Servers")]
 pub struct Trust {
     #[command(flatten)]
     pub trusted: Trusted,
     /// Ask no server: what an oci:// reference names by its digest, or --digest does, has to be in the store
-    #[arg(long)]
+    #[arg(long, help_heading = "Servers")]
     pub offline: bool,
     #[command(flatten)]
     pub registry: Registries,
@@ -196,6 +209,7 @@ pub struct Trust {
 
 /// How servers are spoken to.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Servers")]
 pub struct Registries {
     /// Speak HTTP without TLS with the registry of an oci:// reference, and take http:// addresses: for tests, and for servers on this machine
     #[arg(long)]

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     template_chroot::sandbox_entry();
     let cli = match codes::command().try_get_matches().and_then(|given| cli::Cli::from_arg_matches(&given)) {
         Ok(cli) => cli,
-        Err(error) => return output::usage_error(&error),
+        Err(error) => return output::usage_error(error),
     };
     output::init_log(&cli.global);
     // first, as only a process with a single thread can

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use nix::errno::Errno;
 use serde_json::{Value, json};
 use template_bundle::Kind;
@@ -213,10 +214,18 @@ fn print_failure(as_json: bool, command: Option<&str>, failure: &Failure) {
 }
 
 /// Prints help, version, or what is wrong with the command line.
-pub fn usage_error(error: &clap::Error) -> ExitCode {
+pub fn usage_error(mut error: clap::Error) -> ExitCode {
     if !error.use_stderr() {
         let _ = error.print();
         return ExitCode::SUCCESS;
+    }
+    // how a value is written that looks like an option: none of ours does
+    error.remove(ContextKind::Suggested);
+    let is_word = matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(arg)) if !arg.starts_with('-'));
+    let usage = error.get(ContextKind::Usage).map(ToString::to_string).unwrap_or_default();
+    if is_word && usage.contains("isar-template exec ") {
+        let tip = "the command of exec goes behind '--'";
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     let args: Vec<String> = std::env::args().collect();
     let as_json =
@@ -232,6 +241,14 @@ pub fn usage_error(error: &clap::Error) -> ExitCode {
         let _ = error.print();
     }
     ExitCode::from(2)
+}
+
+/// A number of things, in words: "1 file", "2 files".
+pub fn count(number: impl Into<u64>, thing: &str) -> String {
+    match number.into() {
+        1 => format!("1 {thing}"),
+        n => format!("{n} {thing}s"),
+    }
 }
 
 /// A size for people.

@@ -82,7 +82,7 @@ pub fn import(
 ) -> Result<(Store, Imported, Traffic)> {
     let place = trust.place(argument)?;
     let policy = trust.trusted.policy()?;
-    let store = Store::create(&cli.global.store())?;
+    let store = Store::create(&cli.global.store()?)?;
     let again = |digest: &Digest| template_store::import_again(&store, digest, &policy, gc_root, progress);
     if let Some(imported) = known(trust, &place, again)? {
         return Ok((store, imported, Traffic::default()));
@@ -159,7 +159,7 @@ fn wanted(whole: bool) -> Wanted {
 /// What the store knows of a release without asking anybody.
 pub fn proven(cli: &Cli, place: &Place, trust: &Trust) -> Result<Option<Proven>> {
     let policy = trust.trusted.policy()?;
-    known(trust, place, |digest| match Store::open(&cli.global.store()) {
+    known(trust, place, |digest| match Store::open(&cli.global.store()?) {
         Ok(store) => store.prove(digest, &policy),
         Err(e) => {
             log::debug!("{e}");

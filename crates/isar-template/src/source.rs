@@ -5,7 +5,7 @@
 //! `NAME[:VERSION]` and `sha256:…` mean a template of the store; a path, `oci:PATH`, `oci://…` or `https://…` a bundle, which is
 //! verified and imported before anything of it is used.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use template_bundle::ancestors::Evidence;
@@ -41,7 +41,7 @@ pub fn shown(argument: &str) -> String {
 }
 
 /// The path of a bundle; remote places are named as what they are.
-pub fn bundle_path(argument: &str) -> Result<std::path::PathBuf> {
+pub fn bundle_path(argument: &str) -> Result<PathBuf> {
     if Place::is_one(argument) {
         return Err(Error::usage(format!(
             "'{}' is remote, and this verb reads bundles on disk",
@@ -154,10 +154,20 @@ impl Trusted {
     }
 }
 
+/// The path of a bundle that is there: a mistake in it is told before what else is missing.
+fn existing_bundle(argument: &str) -> Result<PathBuf> {
+    let path = bundle_path(argument)?;
+    if !path.exists() {
+        Bundle::open_unverified(&path)?;
+    }
+    Ok(path)
+}
+
 /// Opens a bundle and verifies its documents.
 pub fn open_bundle(argument: &str, trusted: &Trusted) -> Result<Bundle> {
+    let path = existing_bundle(argument)?;
     let policy = trusted.policy()?;
-    Ok(Bundle::open(&bundle_path(argument)?, &policy, trusted.pin()?.as_ref())?)
+    Ok(Bundle::open(&path, &policy, trusted.pin()?.as_ref())?)
 }
 
 /// Verifies and imports a bundle. The template is kept as long as the file `gc_root` exists.
@@ -172,7 +182,7 @@ pub fn import(
         true => remote::import(cli, argument, trust, gc_root, progress)?,
         false => {
             let bundle = open_bundle(argument, &trust.trusted)?;
-            let store = Store::create(&cli.global.store())?;
+            let store = Store::create(&cli.global.store()?)?;
             let imported = template_store::import(&store, &bundle, &timestamp_now(), gc_root, progress)?;
             (store, imported, Traffic::default())
         }
@@ -189,7 +199,7 @@ pub fn import(
 
 /// Opens the store to look for a template in it.
 pub fn open_store(cli: &Cli, argument: &str) -> Result<Store> {
-    Ok(Store::open(&cli.global.store()).map_err(|e| perhaps_a_path(e, argument))?)
+    Ok(Store::open(&cli.global.store()?).map_err(|e| perhaps_a_path(e, argument))?)
 }
 
 /// Finds a template of the store.
@@ -242,6 +252,9 @@ pub fn open_documents(
 /// Finds the template that is meant, importing a bundle if it is one.
 pub fn find(cli: &Cli, argument: &str, trust: &Trust, progress: &Progress) -> Result<(Store, Stored)> {
     if is_bundle(argument) {
+        if !Place::is_one(argument) {
+            existing_bundle(argument)?;
+        }
         trust.trusted.named().map_err(|e| {
             e.hint(
                 "give --allowed-signers FILE and --identity ID, or import the bundle first and use its name",

@@ -61,7 +61,10 @@ impl Writer {
         let blobs = self.dir.path().join("blobs/sha256");
         let new = NewFile::new(&blobs.join("blob"))?;
         let mut hashing = Hashing::new(std::io::BufWriter::with_capacity(1 << 20, new.file()));
-        let result = write(&mut hashing)?;
+        let result = write(&mut hashing).map_err(|e| match e.kind {
+            Kind::Io => e.within(format!("'{}'", self.output.display())),
+            _ => e,
+        })?;
         hashing.flush().doing("writing", &blobs)?;
         let (_, digest, size) = hashing.finish();
         new.keep_as(&self.dir.path().join(blob_name(&digest)))?;

@@ -48,13 +48,14 @@ pub struct CheckoutOpts {
     /// Take it straight from the bundle
     #[arg(long)]
     pub no_store: bool,
-    #[command(flatten)]
-    trust: Trust,
-    /// NAME[:VERSION] or sha256:… of the store, or a bundle
+    /// NAME[:VERSION] or sha256:… of the store; or a bundle: a path with a slash in it or ending in .tar, oci:PATH, oci://… or
+    /// https://…
     template: String,
     /// Where the tree goes
     #[arg(value_name = "DIR")]
     target: PathBuf,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 /// Runs the verb.

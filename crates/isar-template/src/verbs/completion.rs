@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Copyright (c) The isar-template authors
-//! # completion, and man pages: the command line as others want it
+//! # completion: the command line as shells want it
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -47,26 +46,4 @@ pub fn run(opts: &CompletionOpts) -> Result<u8> {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(0),
         other => other.context("writing the script").map(|()| 0),
     }
-}
-
-/// Write the manual pages of all verbs
-///
-/// One file for each, into a directory that you may write to: for those who make packages. `make install` does.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Example:
-  isar-template man share/man/man1")]
-pub struct ManOpts {
-    /// A directory, which is made
-    dir: PathBuf,
-}
-
-/// Runs the verb.
-pub fn write_pages(opts: &ManOpts) -> Result<u8> {
-    let dir = &opts.dir;
-    std::fs::create_dir_all(dir).with_context(|| format!("creating '{}'", dir.display()))?;
-    // how wide the terminal is does not matter
-    let command = codes::command().disable_help_subcommand(true).term_width(80);
-    clap_mangen::generate_to(command, dir).with_context(|| format!("writing to '{}'", dir.display()))?;
-    Ok(0)
 }

@@ -21,6 +21,7 @@ use crate::progress::Progress;
 
 /// What a derived template is called, and who answers for it.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Derived template")]
 pub struct Derived {
     /// Name of the template that --output oci: makes
     #[arg(long, value_name = "NAME")]

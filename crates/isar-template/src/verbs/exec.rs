@@ -43,13 +43,14 @@ pub struct ExecOpts {
     /// End with this process
     #[arg(long, value_name = "PID")]
     die_with: Option<i32>,
-    #[command(flatten)]
-    trust: Trust,
-    /// NAME[:VERSION] or sha256:… of the store, or a bundle
+    /// NAME[:VERSION] or sha256:… of the store; or a bundle: a path with a slash in it or ending in .tar, oci:PATH, oci://… or
+    /// https://…
     template: String,
     /// The command and its arguments
     #[arg(last = true, required = true)]
     command: Vec<String>,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 /// Runs the verb.

@@ -34,7 +34,7 @@ pub struct FsckOpts {
 /// Runs the verb.
 pub fn run(cli: &Cli, opts: &FsckOpts) -> Result<u8> {
     template_store::require_root("fsck")?;
-    let store = Store::open(&cli.global.store())?;
+    let store = Store::open(&cli.global.store()?)?;
     let progress = Progress::new(&cli.global, "fsck");
     let checked = template_store::fsck(&store, opts.repair, &progress)?;
     progress.finish();

@@ -36,7 +36,7 @@ pub struct GcOpts {
 /// Runs the verb.
 pub fn run(cli: &Cli, opts: &GcOpts) -> Result<u8> {
     template_store::require_root("gc")?;
-    let store = Store::open(&cli.global.store())?;
+    let store = Store::open(&cli.global.store()?)?;
     let progress = Progress::new(&cli.global, "gc");
     // a number of versions that does not fit is more than there are
     let keep = opts.keep.map(|keep| usize::try_from(keep).unwrap_or(usize::MAX));

@@ -29,13 +29,13 @@ Examples:
   sudo isar-template import --allowed-signers keys --identity platform-team@example.org \\
       https://example.com/releases/platform-1.0.tar")]
 pub struct ImportOpts {
-    #[command(flatten)]
-    trust: Trust,
     /// Keep the template as long as this file exists, whatever gc is told; it has to exist
     #[arg(long, value_name = "FILE")]
     gc_root: Option<PathBuf>,
     /// The bundle: on disk, in a registry (oci://HOST[:PORT]/REPOSITORY:VERSION), or on a web server (https://HOST[:PORT]/PATH.tar, or the address of its directory)
     bundle: String,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 /// Runs the verb.

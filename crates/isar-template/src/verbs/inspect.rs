@@ -30,11 +30,11 @@ pub struct InspectOpts {
     /// List the installed packages
     #[arg(long)]
     packages: bool,
-    #[command(flatten)]
-    trust: Trust,
     /// NAME[:VERSION] or sha256:… of the store, or a bundle, on disk, in a registry or on a web server
     #[arg(value_name = "TEMPLATE|BUNDLE")]
     what: String,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 /// Runs the verb.

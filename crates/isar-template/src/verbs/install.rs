@@ -59,23 +59,23 @@ Examples:
   sudo isar-template install platform:1.0 --add htop --name product --version 1.0 \\
       --sign ~/.ssh/release --output oci:product-1.0")]
 pub struct InstallOpts {
-    #[command(flatten)]
-    change: Change,
+    /// Where the product goes: a directory, or a tar when the name ends in .tar, .tar.zst or .tar.gz; with oci: a bundle
+    #[arg(long, value_name = "[oci:]DIR|FILE.tar[.zst|.gz]", group = "where")]
+    output: Option<PathBuf>,
+    /// A raw checkout of the template to work in
+    #[arg(long, value_name = "DIR", group = "where")]
+    root: Option<PathBuf>,
     /// Do what this saved plan says, exactly that or nothing; it carries the request
     #[arg(long, value_name = "FILE", conflicts_with_all = ["add", "remove", "mark_auto", "auto_remove", "allow_upgrade",
         "allow_suite", "allow_orphaned_modules", "repo", "sources", "preferences", "keyring", "binds", "update"])]
     plan: Option<PathBuf>,
-    /// Where the product goes: a directory, or a tar when the name ends in .tar, .tar.zst or .tar.gz; with oci: a bundle
-    #[arg(long, value_name = "[oci:]DIR|FILE.tar[.zst|.gz]", group = "where")]
-    output: Option<PathBuf>,
-    #[command(flatten)]
-    derived: Derived,
     /// Do it anew, also when the store has the result of the same plan on the same template
     #[arg(long)]
     no_reuse: bool,
-    /// A raw checkout of the template to work in
-    #[arg(long, value_name = "DIR", group = "where")]
-    root: Option<PathBuf>,
+    #[command(flatten)]
+    change: Change,
+    #[command(flatten)]
+    derived: Derived,
 }
 
 /// What the output is to be.
@@ -263,16 +263,16 @@ fn print(
         if report.nothing_to_do {
             let _ = writeln!(
                 out,
-                "nothing to do: {what} is as asked for; {} packages at {place}",
-                report.packages
+                "nothing to do: {what} is as asked for; {} at {place}",
+                output::count(report.packages as u64, "package")
             );
         } else {
             let reused = if report.reused { ", from a result of the store" } else { "" };
             let _ = writeln!(
                 out,
-                "{} changes on {what}{reused}; {} packages at {place}",
-                report.actions.len(),
-                report.packages
+                "{} on {what}{reused}; {} at {place}",
+                output::count(report.actions.len() as u64, "change"),
+                output::count(report.packages as u64, "package")
             );
         }
         if let Some(packed) = packed {

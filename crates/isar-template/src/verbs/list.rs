@@ -29,7 +29,7 @@ pub struct ListOpts {
 
 /// Runs the verb.
 pub fn run(cli: &Cli, opts: &ListOpts) -> Result<u8> {
-    let path = cli.global.store();
+    let path = cli.global.store()?;
     if opts.sizes {
         template_store::require_root("list --sizes")?;
     }

@@ -15,6 +15,7 @@ pub mod import;
 pub mod inspect;
 pub mod install;
 pub mod list;
+pub mod man;
 pub mod pack;
 pub mod plan;
 pub mod pull;
@@ -50,6 +51,6 @@ pub fn run(cli: &Cli) -> Result<u8> {
         Verb::Diff(opts) => diff::run(cli, opts),
         Verb::Qa(opts) => qa::run(cli, opts),
         Verb::Completion(opts) => completion::run(opts),
-        Verb::Man(opts) => completion::write_pages(opts),
+        Verb::Man(opts) => man::run(opts),
     }
 }

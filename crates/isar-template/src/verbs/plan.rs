@@ -28,14 +28,14 @@ Example:
   sudo isar-template plan platform --add htop --add ./hello_1.0_amd64.deb --remove nano \\
       --save plan.json")]
 pub struct PlanOpts {
-    #[command(flatten)]
-    change: Change,
     /// Plan for this tree instead of the template as it is
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
     /// Write the plan to this file (JSON)
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
+    #[command(flatten)]
+    change: Change,
 }
 
 /// Runs the verb.

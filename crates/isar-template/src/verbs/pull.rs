@@ -31,14 +31,14 @@ Examples:
   isar-template pull --allowed-signers keys --identity platform-team@example.org \\
       oci://registry.example.com/team/platform:1.0 bundle")]
 pub struct PullOpts {
-    #[command(flatten)]
-    trust: Trust,
     /// oci://HOST[:PORT]/REPOSITORY:VERSION or …@sha256:DIGEST, https://HOST[:PORT]/PATH.tar, or https://… of a bundle's directory
     #[arg(value_name = "oci://…|https://…")]
     bundle: String,
     /// Where to put it: a directory, or a tar when it ends with .tar [default: NAME-VERSION, or the last part of the address]
     #[arg(value_name = "DIR|FILE.tar")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 /// Runs the verb.
@@ -83,7 +83,8 @@ pub fn run(cli: &Cli, opts: &PullOpts) -> Result<u8> {
         let _ = match &signer {
             Some(signer) => writeln!(out, "good signature by '{}'", show::plain(signer)),
             None => {
-                writeln!(out, "not verified, {} signatures: import and verify do so", bundle.signatures.len())
+                let signatures = show::count(bundle.signatures.len() as u64, "signature");
+                writeln!(out, "not verified, {signatures}: import and verify do so")
             }
         };
         let _ = writeln!(out, "fetched to {}: {}", output.display(), show::size(moved));

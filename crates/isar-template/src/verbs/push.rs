@@ -37,12 +37,12 @@ pub struct PushOpts {
     /// The repository of the template that this one was made from: its layers are taken from there
     #[arg(long, value_name = "oci://HOST[:PORT]/REPOSITORY")]
     parent: Option<String>,
-    #[command(flatten)]
-    registry: Registries,
     /// The bundle
     bundle: String,
     /// oci://HOST[:PORT]/REPOSITORY[:VERSION]
     reference: String,
+    #[command(flatten)]
+    registry: Registries,
 }
 
 /// What to do when nobody has the layers of the parent.
@@ -100,8 +100,9 @@ pub fn run(cli: &Cli, opts: &PushOpts) -> Result<u8> {
         for tag in &pushed.tags {
             let _ = writeln!(out, "oci://{host}/{repository}:{tag}");
         }
+        let signatures = output::count(pushed.signatures as u64, "signature");
         let (moved, present) = (output::size(pushed.traffic.moved), output::size(pushed.traffic.present));
-        let _ = writeln!(out, "{} signatures; {moved} pushed, {present} were there", pushed.signatures);
+        let _ = writeln!(out, "{signatures}; {moved} pushed, {present} were there");
     })?;
     Ok(0)
 }

@@ -41,8 +41,6 @@ Examples:
   sudo isar-template qa platform build/isar-apt --allow qa-allow.txt --junit qa.xml
   sudo isar-template qa platform                # the packages that its build made")]
 pub struct QaOpts {
-    #[command(flatten)]
-    repositories: Repositories,
     /// Allow the version of this package of the template to change when a package needs it
     #[arg(long, value_name = "PKG")]
     allow_upgrade: Vec<String>,
@@ -53,7 +51,7 @@ pub struct QaOpts {
     #[arg(long, value_name = "FILE")]
     allow: Option<PathBuf>,
     /// What makes the exit code 7
-    #[arg(long, value_enum, default_value_t = FailOn::Error)]
+    #[arg(long, value_enum, default_value_t = FailOn::Error, value_name = "SEVERITY")]
     fail_on: FailOn,
     /// Write the outcome to this file as JUnit XML, too
     #[arg(long, value_name = "FILE")]
@@ -67,13 +65,16 @@ pub struct QaOpts {
     /// End with this process
     #[arg(long, value_name = "PID")]
     die_with: Option<i32>,
-    #[command(flatten)]
-    trust: Trust,
-    /// NAME[:VERSION] or sha256:… of the store, or a bundle
+    /// NAME[:VERSION] or sha256:… of the store; or a bundle: a path with a slash in it or ending in .tar, oci:PATH, oci://… or
+    /// https://…
     template: String,
     /// Packages, or folders of them [default: those that the template's build made]
     #[arg(value_name = "FILE.deb|DIR")]
     packages: Vec<PathBuf>,
+    #[command(flatten)]
+    repositories: Repositories,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 /// From which severity on a finding counts.
@@ -279,8 +280,11 @@ fn show_report(out: &mut String, report: &QaReport) {
     let s = &report.summary;
     let _ = writeln!(
         out,
-        "\n{} packages: {} errors, {} warnings, {} allowed",
-        s.packages, s.errors, s.warnings, s.allowed
+        "\n{}: {}, {}, {} allowed",
+        output::count(s.packages as u64, "package"),
+        output::count(s.errors as u64, "error"),
+        output::count(s.warnings as u64, "warning"),
+        s.allowed
     );
 }
 

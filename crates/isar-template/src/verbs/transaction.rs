@@ -28,7 +28,8 @@ use crate::source;
 
 /// What is to change.
 #[derive(Debug, Args)]
-pub struct Change {
+#[command(next_help_heading = "Packages")]
+struct Packages {
     /// Install a package: of a repository, in this version, or a .deb file; may be given several times
     #[arg(long, value_name = "PKG[=VER]|FILE.deb")]
     add: Vec<Add>,
@@ -50,15 +51,23 @@ pub struct Change {
     /// Allow this package of a kernel to go although modules that were built for it stay
     #[arg(long, value_name = "PKG")]
     allow_orphaned_modules: Vec<String>,
-    #[command(flatten)]
-    repositories: Repositories,
+}
+
+/// What is to change, on which template, and where packages come from.
+#[derive(Debug, Args)]
+pub struct Change {
     /// End with this process
     #[arg(long, value_name = "PID")]
     die_with: Option<i32>,
+    /// NAME[:VERSION] or sha256:… of the store; or a bundle: a path with a slash in it or ending in .tar, oci:PATH, oci://… or
+    /// https://…
+    template: String,
+    #[command(flatten)]
+    packages: Packages,
+    #[command(flatten)]
+    repositories: Repositories,
     #[command(flatten)]
     trust: Trust,
-    /// NAME[:VERSION] or sha256:… of the store, or a bundle
-    template: String,
 }
 
 /// A template, and a root that the change is resolved or done on.
@@ -134,14 +143,15 @@ impl Change {
         };
         let apt = scratch.path().join("apt");
         std::fs::create_dir(&apt).map_err(|e| Error::io("creating", &apt, e))?;
+        let packages = &self.packages;
         let mut request = TransactionRequest {
-            add: self.add.clone(),
-            remove: self.remove.clone(),
-            mark_auto: self.mark_auto.clone(),
-            auto_remove: self.auto_remove,
-            allow_upgrade: self.allow_upgrade.clone(),
-            allow_suite: self.allow_suite.clone(),
-            allow_orphaned_modules: self.allow_orphaned_modules.clone(),
+            add: packages.add.clone(),
+            remove: packages.remove.clone(),
+            mark_auto: packages.mark_auto.clone(),
+            auto_remove: packages.auto_remove,
+            allow_upgrade: packages.allow_upgrade.clone(),
+            allow_suite: packages.allow_suite.clone(),
+            allow_orphaned_modules: packages.allow_orphaned_modules.clone(),
             self_built: self_built(&stored.manifest),
             recipes: recipes(&stored.manifest),
             keep_debs: tree.is_some() && touch,

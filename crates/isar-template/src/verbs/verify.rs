@@ -24,10 +24,10 @@ use crate::{output, source};
 Example:
   isar-template verify --allowed-signers keys --identity platform-team@example.org platform-1.0.tar")]
 pub struct VerifyOpts {
-    #[command(flatten)]
-    trusted: Trusted,
     /// The bundle
     bundle: String,
+    #[command(flatten)]
+    trusted: Trusted,
 }
 
 /// Runs the verb.

@@ -85,8 +85,14 @@ pub struct Loaded {
 /// Finds out what an argument means, and reads its entries.
 pub fn load(cli: &Cli, opts: &DiffOpts, what: &str) -> Result<Loaded> {
     if !source::is_bundle(what) {
-        match Store::open(&cli.global.store()).and_then(|store| Ok((store.find(what)?, store))) {
-            Ok((stored, store)) => return load_stored(opts, what, stored, &store),
+        let found = cli.global.store().and_then(|path| Store::open(&path));
+        match found.and_then(|store| Ok((store.find(what)?, store))) {
+            Ok((stored, store)) => {
+                if Path::new(what).exists() {
+                    log::warn!("'{what}' is taken for the template of that name: the path is ./{what}");
+                }
+                return load_stored(opts, what, stored, &store);
+            }
             Err(e) if e.kind == Kind::NotFound && Path::new(what).exists() => {}
             Err(e) => return Err(e.into()),
         }
