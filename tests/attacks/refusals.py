@@ -4,6 +4,7 @@
 
 import os
 
+import filetrees
 import support
 from support import UNTRUSTED
 
@@ -38,7 +39,7 @@ def assert_nothing_stored(helper):
         return
     assert helper.json("list")["templates"] == []
     left = []
-    for name in support.walk(helper.store):
+    for name in filetrees.walk(helper.store):
         path = os.path.join(os.fsencode(helper.store), name)
         if os.path.islink(path) or not os.path.isdir(path) and os.path.getsize(path) > 0:
             left.append(name)

@@ -11,6 +11,7 @@ import os
 
 import pytest
 
+import filetrees
 import forge
 import support
 from forge import EMPTY
@@ -243,14 +244,14 @@ def test_a_directory_that_a_layer_makes_a_symlink(helper, tmp, publisher, forged
     forged.finish.entries = [root, etc]
     forged.finish.frames = [stream_of(forged.finish.entries)]
     forged.seal(publisher.key)
-    before = support.mtree(prey)
+    before = filetrees.mtree(prey)
     out = os.path.join(tmp, "out")
     helper("checkout", "--no-store", *publisher.trust, forged.layout.path, out)
     assert os.readlink(out + "/etc") == prey
     helper("import", *publisher.trust, forged.layout.path)
     helper("checkout", "tiny", out + "2")
     assert os.readlink(out + "2/etc") == prey
-    assert support.mtree(prey) == before
+    assert filetrees.mtree(prey) == before
 
 
 def test_more_layers_than_there_may_be(helper, tmp, publisher, forged):
@@ -509,5 +510,5 @@ def test_devices_and_setuid_programs_are_those_of_the_table(helper, tmp, publish
     helper("import", *publisher.trust, forged.layout.path)
     helper("checkout", "tiny", out)
     assert os.lstat(out + "/usr/zero").st_rdev == os.makedev(1, 5)
-    special = [name for name in support.walk(out) if os.lstat(os.path.join(os.fsencode(out), name)).st_mode & 0o6000]
+    special = [name for name in filetrees.walk(out) if os.lstat(os.path.join(os.fsencode(out), name)).st_mode & 0o6000]
     assert special == [b"usr/bin/su"]

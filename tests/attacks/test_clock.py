@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+import filetrees
 import support
 from support import UNTRUSTED
 
@@ -48,7 +49,7 @@ def test_order_of_versions_and_what_is_kept(tmp, helper, publisher):
     ahead("gc", "--keep", "1")
     assert [row["templateVersion"] for row in helper.json("list")["templates"]] == ["2.0", "3.0"]
     helper("checkout", "--raw", "tiny:2.0", tmp + "/out")
-    support.assert_same_tree(tmp + "/root2.0", tmp + "/out")
+    filetrees.assert_same_tree(tmp + "/root2.0", tmp + "/out")
 
 
 def test_locks_and_what_is_in_use(tmp, helper, publisher):

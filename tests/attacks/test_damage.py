@@ -11,6 +11,7 @@ import shutil
 
 import pytest
 
+import filetrees
 import support
 from support import INTERNAL, UNTRUSTED
 
@@ -90,7 +91,7 @@ def test_file_of_the_store(stored, tmp, part, way):
         # what was discarded comes back, and is good
         stored(*stored.bundles["tiny"])
         stored("checkout", "--raw", "tiny", tmp + "/again")
-        support.assert_same_tree(tmp + "/expected", tmp + "/again")
+        filetrees.assert_same_tree(tmp + "/expected", tmp + "/again")
         assert stored.json("fsck")["findings"] == []
         shutil.rmtree(tmp + "/again")
         reset(stored)

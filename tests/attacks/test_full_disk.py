@@ -7,6 +7,7 @@ import os
 import pytest
 
 import disks
+import filetrees
 import support
 from support import INTERNAL
 
@@ -37,7 +38,7 @@ def test_store_without_room(tmp, disk, publisher, free):
     helper = support.Helper(disk.path + "/store")
     bundles = {}
     for version in ("1.0", "2.0"):
-        root = support.make_tiny_root(tmp + "/root" + version, extra={"usr/lib/" + version: support.big_content(8 << 20), "etc/version": version})
+        root = support.make_tiny_root(tmp + "/root" + version, extra={"usr/lib/" + version: filetrees.big_content(8 << 20), "etc/version": version})
         bundles[version] = tmp + "/bundle" + version
         helper("pack", "--name", "tiny", "--version", version, "--component", "rootfs=" + root, "--sign", publisher.key, "--output", bundles[version])
     helper("import", *publisher.trust, bundles["1.0"])
@@ -45,7 +46,7 @@ def test_store_without_room(tmp, disk, publisher, free):
         assert_full(helper, "import", *publisher.trust, bundles["2.0"])
         assert_good(helper, ["1.0"])
         helper("checkout", "--raw", "tiny", tmp + "/out")
-        support.assert_same_tree(tmp + "/root1.0", tmp + "/out")
+        filetrees.assert_same_tree(tmp + "/root1.0", tmp + "/out")
     helper("import", *publisher.trust, bundles["2.0"])
     assert_good(helper, ["1.0", "2.0"])
 
@@ -73,7 +74,7 @@ def test_store_without_inodes(tmp, publisher, tiny_bundle, count):
 @pytest.mark.parametrize("free", [0, 1 << 20])
 def test_place_without_room(tmp, disk, helper, publisher, free):
     """For checkouts, bundles and saved plans."""
-    root = support.make_tiny_root(tmp + "/root", extra={"usr/lib/big": support.big_content(8 << 20)})
+    root = support.make_tiny_root(tmp + "/root", extra={"usr/lib/big": filetrees.big_content(8 << 20)})
     pack = ["pack", "--name", "tiny", "--version", "1.0", "--component", "rootfs=" + root, "--sign", publisher.key, "--output"]
     helper(*pack, tmp + "/bundle")
     helper("import", *publisher.trust, tmp + "/bundle")
@@ -91,7 +92,7 @@ def test_place_without_room(tmp, disk, helper, publisher, free):
 
 def test_install_without_room(tmp, disk, shared, publisher, platform_bundle):
     """In the store, where the packages are unpacked, and where the product goes."""
-    deb = support.make_deb(tmp, "large", files={"usr/share/large/file": support.big_content(10 << 20)})
+    deb = support.make_deb(tmp, "large", files={"usr/share/large/file": filetrees.big_content(10 << 20)})
     helper = support.Helper(disk.path + "/store")
     helper("import", *publisher.trust, platform_bundle)
     words = ["install", "--update", "local", "platform", "--add", deb, "--output"]

@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+import filetrees
 import support
 from scene import CHANGES, FEW, GROWING, KILLED, STEPS, Scene, kills, moments
 from support import DIFFERS, INTERNAL, PACKAGE, USAGE
@@ -27,7 +28,7 @@ class Bundles(Scene):
 
     def __init__(self, tmp, helper, publisher):
         super().__init__(tmp + "/scene", helper)
-        root = support.make_tiny_root(tmp + "/root", extra={"usr/lib/big": support.big_content(3 << 20)})
+        root = support.make_tiny_root(tmp + "/root", extra={"usr/lib/big": filetrees.big_content(3 << 20)})
         pack = ["pack", "--name", "tiny", "--version", "3.0", "--component", "rootfs=" + root, "--sign", publisher.key, "--output"]
         self.whole, self.place = tmp + "/whole", self.folder + "/bundle"
         for ending in ("", ".tar"):

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+import filetrees
 import support
 
 SECONDS = float(os.environ.get("ISAR_TEMPLATE_TEST_SECONDS", "15"))
@@ -25,7 +26,7 @@ def releases(tmp, helper, publisher):
     found = []
     for number in range(1, 5):
         root = support.make_tiny_root("%s/root%d" % (tmp, number), extra={
-            "usr/lib/big": support.big_content(1 << 20), "etc/version": "%d\n" % number, **{"usr/share/%d" % n: "%d" % n for n in range(50)}})
+            "usr/lib/big": filetrees.big_content(1 << 20), "etc/version": "%d\n" % number, **{"usr/share/%d" % n: "%d" % n for n in range(50)}})
         bundle = "%s/bundle%d" % (tmp, number)
         helper("pack", "--name", "tiny", "--version", str(number), "--component", "rootfs=" + root, "--sign", publisher.key, "--output", bundle)
         found.append((str(number), root, bundle))
@@ -90,7 +91,7 @@ def test_all_verbs_at_once(tmp, shared, releases, publisher):
     for version, root, bundle in releases:
         helper("import", *publisher.trust, bundle)
         helper("checkout", "--raw", "tiny:" + version, tmp + "/last" + version)
-        support.assert_same_tree(root, tmp + "/last" + version)
+        filetrees.assert_same_tree(root, tmp + "/last" + version)
     helper("gc")
     assert os.listdir(helper.store + "/tmp") == []
 

@@ -13,6 +13,7 @@ import subprocess
 import pytest
 
 import disks
+import filetrees
 import support
 from scene import STEPS, moments
 
@@ -61,7 +62,7 @@ def test_power_cut(tmp, powered, publisher):
     roots, imports = {}, {}
     for version in ("1.0", "2.0"):
         root = support.make_tiny_root(tmp + "/root" + version, extra={
-            "etc/version": version, "usr/lib/same": support.big_content(2 << 20), "usr/lib/own": support.big_content(3 << 20) + version.encode(),
+            "etc/version": version, "usr/lib/same": filetrees.big_content(2 << 20), "usr/lib/own": filetrees.big_content(3 << 20) + version.encode(),
             **{"usr/share/%d" % n: "%d" % n for n in range(200)}})
         roots[version], bundle = root, tmp + "/bundle" + version
         powered.helper("pack", "--name", "tiny", "--version", version, "--component", "rootfs=" + root, "--sign", publisher.key, "--output", bundle)
@@ -77,7 +78,7 @@ def test_power_cut(tmp, powered, publisher):
             assert set(complete) <= set(listed), (complete, listed, found)
             for version in listed:
                 helper("checkout", "--raw", "tiny:" + version, tmp + "/out")
-                support.assert_same_tree(roots[version], tmp + "/out")
+                filetrees.assert_same_tree(roots[version], tmp + "/out")
                 shutil.rmtree(tmp + "/out")
             for words in imports.values():
                 helper(*words)

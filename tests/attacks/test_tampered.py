@@ -12,6 +12,7 @@ import threading
 
 import pytest
 
+import filetrees
 import forge
 import support
 from refusals import VERBS, assert_nothing_stored, assert_refused, words_for
@@ -211,10 +212,10 @@ def test_signing_writes_nothing_through_a_symlink(helper, tmp, publisher, signed
     path, elsewhere = os.path.join(signed.path, name), os.path.join(tmp, "elsewhere")
     os.rename(path, elsewhere)
     os.symlink(elsewhere, path)
-    before = support.files_of(elsewhere)
+    before = filetrees.files_of(elsewhere)
     error = helper.error("sign", "--key", support.make_key(tmp, "other"), signed.path, code=UNTRUSTED)
     assert error["kind"] == "damaged" and "symlink" in error["message"]
-    assert support.files_of(elsewhere) == before
+    assert filetrees.files_of(elsewhere) == before
 
 
 @pytest.mark.parametrize("path", ["fifo", "device", "/dev/zero"])
@@ -293,7 +294,7 @@ def test_a_tar_that_ends_early(helper, tmp, publisher, signed):
 def test_a_layout_that_changes_while_it_is_read(helper, tmp, publisher):
     """Whatever is read when: what comes out is what was signed, or nothing."""
     root = support.make_tiny_root(os.path.join(tmp, "root"))
-    support.write(root + "/big", support.big_content(6 << 20))
+    support.write(root + "/big", filetrees.big_content(6 << 20))
     bundle = os.path.join(tmp, "bundle")
     helper("pack", "--name", "tiny", "--version", "1.0", "--component", "rootfs=" + root, "--sign", publisher.key, "--output", bundle)
     layout = support.Layout(bundle)
@@ -334,7 +335,7 @@ def test_a_layout_that_changes_while_it_is_read(helper, tmp, publisher):
             codes.append(result.returncode)
             assert result.returncode in (0, UNTRUSTED), result.stderr
             if result.returncode == 0:
-                support.assert_same_tree(tmp + "/good", out)
+                filetrees.assert_same_tree(tmp + "/good", out)
                 shutil.rmtree(out)
             assert not os.path.exists(out)
     finally:

@@ -7,6 +7,7 @@ import os
 import pytest
 
 import archive as archives
+import filetrees
 import support
 from support import INTERNAL, NETWORK, REFUSED, UNTRUSTED, USAGE
 
@@ -235,13 +236,13 @@ def test_lists_of_before_are_made_anew_once(aged, archive, tmp):
     archive.publish("moving", [support.make_deb(tmp, "moving")])
     aged.sources(archive.source("moving"))
     aged.update()
-    lists = support.files_of(aged.tree + "/var/lib/apt/lists")
+    lists = filetrees.files_of(aged.tree + "/var/lib/apt/lists")
     archive.publish("moving", [support.make_deb(tmp, "moving", "1.1")])
     result = aged.install("--add", "moving")
     assert result.stderr.index(" 1.0") < result.stderr.index(" 1.1"), "the plan is shown anew"
     assert support.installed(aged.tree)["moving"] == "1.1"
     # in the instance only
-    assert support.files_of(aged.tree + "/var/lib/apt/lists") == lists
+    assert filetrees.files_of(aged.tree + "/var/lib/apt/lists") == lists
 
 
 # -- releases that move on --------------------------------------------------------------------------------------

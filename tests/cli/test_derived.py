@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 
+import filetrees
 import support
 from support import NAMESPACE, REFUSED, UNTRUSTED, USAGE
 
@@ -128,7 +129,7 @@ def test_the_parent_may_be_stored_or_a_bundle(chain, tmp, form):
         options += [*chain.trust("division"), "--digest", chain.digest("division")]
         support.command("tar", "-C", chain.bundles["division"], "-c", "-f", tmp + "/division.tar", ".")
     bundle = chain.pack("product", *options, output=tmp + "/out")
-    assert support.files_of(bundle) == support.files_of(chain.bundles["product"])
+    assert filetrees.files_of(bundle) == filetrees.files_of(chain.bundles["product"])
     assert support.Layout(bundle).tagged("1.0")["digest"] == chain.digest("product")
 
 
@@ -143,7 +144,7 @@ def test_the_report_of_pack_names_the_parent(chain, tmp):
 def test_a_derived_template_needs_nothing_of_its_ancestors(chain, helper, tmp):
     helper("import", *chain.trust("product"), chain.bundles["product"])
     helper("checkout", "--raw", "product", tmp + "/out")
-    support.assert_same_tree(chain.root("product"), tmp + "/out")
+    filetrees.assert_same_tree(chain.root("product"), tmp + "/out")
     # and can be a parent where no ancestor ever was
     root = support.make_tiny_root(tmp + "/more")
     helper("pack", "--name", "more", "--version", "1", "--component", "rootfs=" + root, "--parent", "product",

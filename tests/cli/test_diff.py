@@ -9,10 +9,11 @@ import tarfile
 
 import pytest
 
+import filetrees
 import support
 from support import DIFFERS, UNTRUSTED, USAGE
 
-HOSTILE = [*support.STRANGE_NAMES, b"<script>alert(1)<", b"\"><img src=x onerror=alert(1)>", "right\u202eleft".encode(), b"&lt;b&gt;"]
+HOSTILE = [*filetrees.STRANGE_NAMES, b"<script>alert(1)<", b"\"><img src=x onerror=alert(1)>", "right\u202eleft".encode(), b"&lt;b&gt;"]
 
 
 def install(tree, folder, *debs):
@@ -125,7 +126,7 @@ def test_tars_of_all_formats(helper, tmp):
     support.write(root + long, "long")
     os.link(root + long, root + long + "-link")
     os.symlink("t" * 300, root + long + "-symlink")
-    support.write_sparse(root + "/var/log/lastlog", 3 << 20, [(1 << 20, b"a" * 5000), (2 << 20, b"b")])
+    filetrees.write_sparse(root + "/var/log/lastlog", 3 << 20, [(1 << 20, b"a" * 5000), (2 << 20, b"b")])
     os.utime(root + "/etc/os-release", ns=(0, -2000000000))
     tar = os.path.join(tmp, "system.tar.gz")
     gnu = ("--numeric-owner", "--sparse")

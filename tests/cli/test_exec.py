@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 
+import filetrees
 import support
 
 
@@ -44,10 +45,10 @@ def test_arguments_reach_the_command_unchanged(shared):
 
 
 def test_writes_are_thrown_away(shared):
-    before = support.files_of(shared.store)
+    before = filetrees.files_of(shared.store)
     shared("exec", "platform", "--", "sh", "-c", "echo x > /new && rm /etc/hostname && echo y >> /etc/passwd && touch /usr/bin/more")
     shared("exec", "platform", "--", "sh", "-c", "test ! -e /new && test -e /etc/hostname")
-    assert support.files_of(shared.store) == before
+    assert filetrees.files_of(shared.store) == before
 
 
 def test_binds(shared, tmp):

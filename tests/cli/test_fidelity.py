@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+import filetrees
 import support
 
 
@@ -15,7 +16,7 @@ def tortured(session_dir, platform):
     """A real Debian root, with everything in it that a careless tool loses."""
     path = os.path.join(session_dir, "tortured")
     support.command("cp", "-a", "--sparse=auto", platform, path)
-    support.make_torture(os.path.join(path, "torture"))
+    filetrees.make_torture(os.path.join(path, "torture"))
     yield path
     shutil.rmtree(path)
 
@@ -33,28 +34,28 @@ def test_debian_root_and_torture_survive(helper, tmp, tortured, publisher, compr
     shutil.rmtree(bundle)
     out = os.path.join(tmp, "out")
     helper("checkout", "--raw", "t", out)
-    support.assert_same_tree(tortured, out)
+    filetrees.assert_same_tree(tortured, out)
 
 
 def test_packing_leaves_the_input_alone(helper, tmp, publisher):
     root = support.make_tiny_root(os.path.join(tmp, "tree"))
-    support.make_torture(os.path.join(root, "torture"))
-    before = (support.mtree(root), support.xattrs(root), support.hard_links(root))
+    filetrees.make_torture(os.path.join(root, "torture"))
+    before = (filetrees.mtree(root), filetrees.xattrs(root), filetrees.hard_links(root))
     helper("pack", "--name", "t", "--version", "1", "--component", "rootfs=" + root, "--output", os.path.join(tmp, "bundle"))
-    assert (support.mtree(root), support.xattrs(root), support.hard_links(root)) == before
+    assert (filetrees.mtree(root), filetrees.xattrs(root), filetrees.hard_links(root)) == before
 
 
 def test_every_component_survives(helper, tmp, publisher):
     root = support.make_tiny_root(os.path.join(tmp, "root"))
     chroot = support.make_tiny_root(os.path.join(tmp, "chroot"))
-    support.make_torture(os.path.join(chroot, "torture"))
-    single = support.write(os.path.join(tmp, "bootstrap.tar.zst"), support.big_content(100000), 0o640)
+    filetrees.make_torture(os.path.join(chroot, "torture"))
+    single = support.write(os.path.join(tmp, "bootstrap.tar.zst"), filetrees.big_content(100000), 0o640)
     os.utime(single, ns=(1, 1234567890123456789))
     pack_and_import(helper, publisher, tmp, "--component", "rootfs=" + root,
                     "--component", "buildchroot-target=" + chroot, "--component", "bootstrap=" + single)
     out = os.path.join(tmp, "out")
     helper("checkout", "--component", "buildchroot-target", "t:1", out)
-    support.assert_same_tree(chroot, out)
+    filetrees.assert_same_tree(chroot, out)
 
     helper("checkout", "--component", "bootstrap", "t:1", out + "2")
     assert os.listdir(out + "2") == ["bootstrap.tar.zst"]
@@ -66,7 +67,7 @@ def test_every_component_survives(helper, tmp, publisher):
 
 def test_bundle_as_one_tar(helper, tmp, publisher):
     root = support.make_tiny_root(os.path.join(tmp, "root"))
-    support.make_torture(os.path.join(root, "torture"))
+    filetrees.make_torture(os.path.join(root, "torture"))
     tar = os.path.join(tmp, "bundle.tar")
     helper("pack", "--name", "t", "--version", "1", "--component", "rootfs=" + root, "--sign", publisher.key, "--output", tar)
     names = support.command("tar", "-t", "-f", tar).stdout.split()
@@ -74,7 +75,7 @@ def test_bundle_as_one_tar(helper, tmp, publisher):
     helper("verify", *publisher.trust, tar)
     helper("import", *publisher.trust, tar)
     helper("checkout", "--raw", "t", os.path.join(tmp, "out"))
-    support.assert_same_tree(root, os.path.join(tmp, "out"))
+    filetrees.assert_same_tree(root, os.path.join(tmp, "out"))
 
 
 def test_tar_of_a_bundle_made_by_another_tool(helper, tmp, tiny_bundle, publisher):
@@ -112,7 +113,7 @@ def test_odd_attribute_names_are_refused(helper, tmp, publisher, name):
 def test_finished_checkout_differs_from_raw_only_where_documented(helper, tmp, platform, publisher):
     pack_and_import(helper, publisher, tmp, "--component", "rootfs=" + platform)
     helper("checkout", "t", os.path.join(tmp, "finished"))
-    raw, finished = set(support.mtree(platform)), set(support.mtree(os.path.join(tmp, "finished")))
+    raw, finished = set(filetrees.mtree(platform)), set(filetrees.mtree(os.path.join(tmp, "finished")))
     # paths only: which lines differ
     paths = {line.split(b" ")[0] for line in raw ^ finished}
     files = {path for path in paths if os.path.isfile(os.path.join(os.fsencode(platform), path))}
@@ -135,4 +136,4 @@ def test_xattrs_in_another_checkout_are_not_shared(helper, tmp, tiny_bundle, pub
     os.chmod(one + "/etc/hostname", 0o600)
     os.setxattr(one + "/etc/hostname", "user.x", b"y")
     helper("checkout", "--raw", "tiny", two)
-    support.assert_same_tree(os.path.join(tmp, "tiny"), two)
+    filetrees.assert_same_tree(os.path.join(tmp, "tiny"), two)

@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+import filetrees
 import support
 from support import UNTRUSTED
 
@@ -58,9 +59,9 @@ def test_a_store_that_is_good(stored):
     assert value["findings"] == [] and value["templates"] == 1 and value["trees"] >= 3 and value["objects"] > 0 and value["bytes"] > 0
     assert "all is as it was verified" in stored("fsck").stdout
     # repairing it changes nothing
-    before = support.files_of(stored.store)
+    before = filetrees.files_of(stored.store)
     stored("fsck", "--repair")
-    assert support.files_of(stored.store) == before
+    assert filetrees.files_of(stored.store) == before
 
 
 def test_every_flipped_bit_is_found(stored):

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+import filetrees
 import support
 from support import PRIVILEGE, UNTRUSTED, USAGE
 
@@ -23,7 +24,7 @@ class Releases:
     def pack(self, version, name="tiny", **extra):
         self.count += 1
         root = support.make_tiny_root(os.path.join(self.tmp, "root-%d" % self.count), extra={
-            "usr/lib/common": "the same everywhere" * 1000, "usr/lib/own-%d" % self.count: support.big_content(200000 + self.count), **extra})
+            "usr/lib/common": "the same everywhere" * 1000, "usr/lib/own-%d" % self.count: filetrees.big_content(200000 + self.count), **extra})
         for folder, folders, files in os.walk(root):
             for each in folders + files:
                 os.utime(os.path.join(folder, each), (1700000000, 1700000000))
@@ -90,16 +91,16 @@ def test_a_replaced_release_goes_and_the_other_stays_as_it_was(helper, tmp, rele
     assert value["trees"] > 0 and value["objects"] > 0 and not value["nothingToDo"]
     assert_tidy(helper)
     helper("checkout", "--raw", other, tmp + "/other-after")
-    support.assert_same_tree(tmp + "/other-before", tmp + "/other-after")
+    filetrees.assert_same_tree(tmp + "/other-before", tmp + "/other-after")
     helper("checkout", "--raw", "tiny", tmp + "/tiny-after")
-    support.assert_same_tree(tmp + "/root-2", tmp + "/tiny-after")
+    filetrees.assert_same_tree(tmp + "/root-2", tmp + "/tiny-after")
     assert helper.json("gc")["nothingToDo"] is True
     assert "nothing to do" in helper("gc").stdout
     assert "not in store" in helper.error("inspect", old, code=USAGE)["message"]
     # what is gone can come again
     helper("import", *releases.publisher.trust, tmp + "/bundle-1")
     helper("checkout", "--raw", "tiny", tmp + "/again")
-    support.assert_same_tree(tmp + "/root-1", tmp + "/again")
+    filetrees.assert_same_tree(tmp + "/root-1", tmp + "/again")
 
 
 def test_a_root_keeps_a_template_as_long_as_its_file_exists(helper, tmp, releases):
@@ -110,9 +111,9 @@ def test_a_root_keeps_a_template_as_long_as_its_file_exists(helper, tmp, release
     value = helper.json("import", "--gc-root", second, *releases.publisher.trust, tmp + "/bundle-1")
     assert value["nothingToDo"] and value["gcRoot"] == second
     releases.add("1.0")
-    before = support.files_of(helper.store + "/roots")
+    before = filetrees.files_of(helper.store + "/roots")
     helper("import", "--gc-root", second, *releases.publisher.trust, tmp + "/bundle-1")
-    assert support.files_of(helper.store + "/roots") == before
+    assert filetrees.files_of(helper.store + "/roots") == before
     releases.add("1.0")
 
     value = helper.json("gc")
@@ -190,9 +191,9 @@ def test_dry_run_changes_nothing_and_tells_the_same(helper, tmp, releases):
     os.unlink(tmp + "/root")
     support.write(helper.store + "/tmp/scratch-dead.lock")
     support.write(helper.store + "/tmp/scratch-dead/root/file", "x" * 10000)
-    before = support.files_of(helper.store)
+    before = filetrees.files_of(helper.store)
     planned = helper.json("gc", "--keep", "1", "--dry-run")
-    assert support.files_of(helper.store) == before
+    assert filetrees.files_of(helper.store) == before
     assert "would remove" in helper("gc", "--keep", "1", "--dry-run").stdout
     done = helper.json("gc", "--keep", "1")
     assert (planned.pop("dryRun"), done.pop("dryRun")) == (True, False)
@@ -269,7 +270,7 @@ def test_what_runs_is_kept_and_what_was_killed_is_not(helper, tmp, runnable, rea
     assert [row["digest"] for row in helper.json("gc")["removed"]] == [old]
     assert_tidy(helper)
     helper("checkout", "--raw", "system", tmp + "/out")
-    support.assert_same_tree(tmp + "/system-new", tmp + "/out")
+    filetrees.assert_same_tree(tmp + "/system-new", tmp + "/out")
 
 
 def test_a_checkout_beside_gc_is_whole(helper, tmp, runnable):
@@ -279,7 +280,7 @@ def test_a_checkout_beside_gc_is_whole(helper, tmp, runnable):
     support.wait_for(lambda: [name for name in os.listdir(tmp) if name.startswith(".out.")])
     assert ["in-use"] in [row["why"] for row in helper.json("gc")["kept"]]
     assert checkout.wait() == 0
-    support.assert_same_tree(tmp + "/system-old", tmp + "/out")
+    filetrees.assert_same_tree(tmp + "/system-old", tmp + "/out")
 
 
 def test_gc_killed_midway_leaves_a_store_that_works(helper, tmp, runnable, publisher):
@@ -298,7 +299,7 @@ def test_gc_killed_midway_leaves_a_store_that_works(helper, tmp, runnable, publi
         process.wait()
         out = "%s/out-%d" % (tmp, round_)
         helper("checkout", "--raw", "system", out)
-        support.assert_same_tree(tmp + "/before", out)
+        filetrees.assert_same_tree(tmp + "/before", out)
         shutil.rmtree(out)
         if round_ % 2:
             helper("gc")

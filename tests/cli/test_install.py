@@ -11,6 +11,7 @@ import threading
 
 import pytest
 
+import filetrees
 import support
 from support import NETWORK, PACKAGE, REFUSED, USAGE
 
@@ -25,7 +26,7 @@ def test_add_from_repository_add_file_and_remove_in_one_run(shared, tmp, out):
         support.make_deb(tmp, "from-repo", Depends="dependency (>= 1)"), support.make_deb(tmp, "dependency", "2.0")])
     deb = support.make_deb(tmp, "local-deb", files={"usr/share/local-deb/file": "local"})
     words = ["platform", "--repo", repository, "--add", "from-repo", "--add", deb, "--remove", "nano", "--no-reuse", "--output", out]
-    before = support.files_of(shared.store)
+    before = filetrees.files_of(shared.store)
     value = shared.json("install", *words)
     assert value["command"] == "install"
     packages = support.installed(out)
@@ -36,7 +37,7 @@ def test_add_from_repository_add_file_and_remove_in_one_run(shared, tmp, out):
     assert open(out + "/usr/share/local-deb/file").read() == "local"
     assert support.audit(out) == ""
     # a transaction works on a copy
-    assert support.files_of(shared.store) == before
+    assert filetrees.files_of(shared.store) == before
     text = str(value)
     for word in ("from-repo", "dependency", "local-deb", "nano"):
         assert word in text
@@ -86,9 +87,9 @@ def test_tar_output_equals_tree_output(shared, tmp, out, name, tool):
     def lines(tree):
         # two runs: times of what changed differ, and so does the content of logs
         return [line for line in (b" ".join(word for word in line.split(b" ") if not word.startswith((b"time=", b"sha256digest=", b"size=")))
-                                  for line in support.mtree(tree))]
+                                  for line in filetrees.mtree(tree))]
     assert lines(out) == lines(unpacked)
-    assert support.xattrs(out) == support.xattrs(unpacked)
+    assert filetrees.xattrs(out) == filetrees.xattrs(unpacked)
     assert support.installed(out) == support.installed(unpacked)
 
 
@@ -136,7 +137,7 @@ def test_from_the_debian_repository(shared, tmp, out):
 def test_plan_shows_and_touches_nothing(shared, tmp):
     repository = support.make_repository(tmp + "/repo", [
         support.make_deb(tmp, "from-repo", Depends="dependency"), support.make_deb(tmp, "dependency", "2.0")])
-    before = support.files_of(shared.store)
+    before = filetrees.files_of(shared.store)
     words = ["plan", "platform", "--repo", repository, "--add", "from-repo", "--remove", "nano"]
     result = shared(*words)
     for word in ("from-repo", "dependency", "2.0", "nano"):
@@ -144,7 +145,7 @@ def test_plan_shows_and_touches_nothing(shared, tmp):
     text = str(shared.json(*words)["plan"])
     for word in ("from-repo", "dependency", "2.0", "nano"):
         assert word in text
-    assert support.files_of(shared.store) == before
+    assert filetrees.files_of(shared.store) == before
 
 
 def test_plan_is_saved_as_json(shared, tmp):
@@ -216,9 +217,9 @@ def test_settings_of_the_template_hold_for_the_plan(helper, tmp, publisher, plat
 
 def test_plan_for_a_tree_leaves_the_tree_alone(shared, tmp, root):
     support.write(root + "/etc/apt/apt.conf.d/hook", 'APT::Update::Post-Invoke-Success { "touch /var/lib/hooked"; };\n')
-    before = support.mtree(root)
+    before = filetrees.mtree(root)
     shared("plan", "platform", "--add", support.make_deb(tmp, "local-deb"), "--remove", "nano", "--root", root)
-    assert support.mtree(root) == before
+    assert filetrees.mtree(root) == before
 
 
 def test_held_packages_are_changed_when_named(shared, tmp, root):

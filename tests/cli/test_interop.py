@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 
+import filetrees
 import support
 
 # files that container engines write into a root file system themselves
@@ -119,7 +120,7 @@ def test_umoci_unpacks_what_our_checkout_makes(gzip_bundle, tmp):
     bundle, finished = gzip_bundle
     out = os.path.join(tmp, "out")
     support.command("umoci", "unpack", "--image", bundle + ":1.0-rootfs", out)
-    support.assert_same_tree(finished, out + "/rootfs", sparse=False)
+    filetrees.assert_same_tree(finished, out + "/rootfs", sparse=False)
 
 
 # not every machine may raise its limits
@@ -168,7 +169,7 @@ def test_buildah_sees_and_runs_what_our_checkout_makes(storage, platform_bundle,
     name = buildah.container(bundle)
     mounted = buildah("mount", name).stdout.strip()
     try:
-        support.assert_same_tree(finished, mounted, sparse=False, ignore=(b". ",))
+        filetrees.assert_same_tree(finished, mounted, sparse=False, ignore=(b". ",))
     finally:
         buildah("umount", name)
     result = buildah("run", "--isolation", "chroot", name, "--", "/bin/sh", "-c", ". /etc/os-release; echo $ID; dpkg --audit; id -u")

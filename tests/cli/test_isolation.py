@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+import filetrees
 import support
 
 PROBE = r"""
@@ -119,7 +120,7 @@ def test_killed_midway(shared, tmp, number):
     marker = "5%03d%d" % (number, os.getpid())
     deb = support.make_deb(tmp, "slow", scripts={"postinst": "setsid sleep %s &\nsleep %s\n" % (marker, marker)})
     mounts = support.mounts()
-    before = support.files_of(shared.store)
+    before = filetrees.files_of(shared.store)
     out = os.path.join(tmp, "result")
     process = subprocess.Popen(shared.argv("install", "platform", "--add", deb, "--output", out),
                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -131,7 +132,7 @@ def test_killed_midway(shared, tmp, number):
     assert not os.path.exists(out)
     # a rerun works, and whatever the killed one left is not in its way
     shared("install", "platform", "--remove", "nano", "--no-reuse", "--output", out)
-    left = {os.fsdecode(name) for name, size in set(support.files_of(shared.store)) - set(before) if size > 0}
+    left = {os.fsdecode(name) for name, size in set(filetrees.files_of(shared.store)) - set(before) if size > 0}
     # the plan was complete, and answers the same question again; of the result nothing is kept
     (plan,) = {name.split("/")[1] for name in left}
     assert left == {"results/%s%s" % (plan, part) for part in ("", "/upper", "/record.json")}, left

@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 
+import filetrees
 import registry
 import support
 from support import DIFFERS, UNTRUSTED, USAGE
@@ -95,7 +96,7 @@ def test_it_is_the_product_where_the_parent_is(team, tmp):
     assert imported["digest"] == team.made["derived"]["digest"]
     out = os.path.join(tmp, "out")
     team.helper("checkout", "product:1.0", out)
-    support.assert_same_tree(team.tree, out, ignore=NOW)
+    filetrees.assert_same_tree(team.tree, out, ignore=NOW)
     assert os.path.isfile(out + "/usr/share/doc/less") and os.listdir(out + "/usr/share/doc/nano") == ["mine"]
     # the same by overlayfs
     seen = team.helper("exec", "product:1.0", "--", "sh", "-c", "ls /usr/share/doc/nano; cat /etc/debian_version/it; test /opt/hard/kept -ef /opt/hard/new")
@@ -139,7 +140,7 @@ def test_products_of_products(team, tmp):
     assert value["templateVersion"] == "1.1"
     out = os.path.join(tmp, "out")
     team.helper("checkout", "product:1.1", out)
-    support.assert_same_tree(tree, out, ignore=NOW)
+    filetrees.assert_same_tree(tree, out, ignore=NOW)
     assert not os.path.exists(out + "/usr/bin/ping")
     manifest = team.helper.json("inspect", "product:1.1")["manifest"]
     assert len(manifest["components"][0]["changes"]) == 2 and manifest["parent"]["version"] == "1.0"
@@ -161,7 +162,7 @@ def test_through_a_registry(team, docker, helper, tmp):
     fetched = helper.json("import", *plain, *team.publisher.trust, place + ":1.0")
     assert fetched["bytesFetched"] > whole
     helper("checkout", "product", tmp + "/out")
-    support.assert_same_tree(team.tree, tmp + "/out", ignore=NOW)
+    filetrees.assert_same_tree(team.tree, tmp + "/out", ignore=NOW)
     other = support.Helper(tmp + "/other")
     other("import", *team.publisher.trust, team.platform)
     assert other.json("import", *plain, *team.publisher.trust, place + ":1.0")["bytesFetched"] < whole / 20
@@ -190,7 +191,7 @@ def test_other_tools_see_the_product(team, docker, tmp):
     support.command("umoci", "unpack", "--image", tmp + "/copy:x", tmp + "/out")
     team.helper("import", *team.publisher.trust, team.bundle)
     team.helper("checkout", "product:1.0", tmp + "/checkout")
-    support.assert_same_tree(tmp + "/checkout", tmp + "/out/rootfs", sparse=False)
+    filetrees.assert_same_tree(tmp + "/checkout", tmp + "/out/rootfs", sparse=False)
 
 
 @pytest.mark.parametrize("options, words", [

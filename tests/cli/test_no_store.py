@@ -8,6 +8,7 @@ import stat
 
 import pytest
 
+import filetrees
 import support
 from support import IDENTITY, PRIVILEGE, UNTRUSTED, USAGE
 
@@ -15,12 +16,12 @@ from support import IDENTITY, PRIVILEGE, UNTRUSTED, USAGE
 def plain(tmp):
     """A component of plain files, like a cache: modes, hard links, holes, a large file and empty ones."""
     base = os.path.join(tmp, "plain")
-    support.write(base + "/universal/aa/one.tar", support.big_content((9 << 20) + 17))
+    support.write(base + "/universal/aa/one.tar", filetrees.big_content((9 << 20) + 17))
     support.write(base + "/universal/bb/two", "two", 0o600)
     support.write(base + "/empty")
     os.makedirs(base + "/closed/inner")
     os.link(base + "/universal/bb/two", base + "/linked")
-    support.write_sparse(base + "/sparse", 6 << 20, [(1 << 20, b"data")])
+    filetrees.write_sparse(base + "/sparse", 6 << 20, [(1 << 20, b"data")])
     for index in range(50):
         support.write(base + "/many/%d" % index, "%d" % index)
     os.chmod(base + "/closed/inner", 0o500)
@@ -48,11 +49,11 @@ def cache(helper, tmp, publisher):
 def test_as_root_everything_is_as_declared_and_no_store_is_made(helper, tmp, publisher):
     base = os.path.join(tmp, "all")
     os.mkdir(base)
-    support.make_torture(base + "/torture")
+    filetrees.make_torture(base + "/torture")
     bundle = pack(helper, tmp, publisher, all=base)
     value = helper.json("checkout", "--no-store", "--component", "all", *publisher.trust, bundle, tmp + "/out")
     assert (value["name"], value["component"], value["signer"]) == ("tiny", "all", IDENTITY)
-    support.assert_same_tree(base, tmp + "/out")
+    filetrees.assert_same_tree(base, tmp + "/out")
     assert not os.path.exists(helper.store)
 
 
@@ -60,7 +61,7 @@ def test_as_root_everything_is_as_declared_and_no_store_is_made(helper, tmp, pub
 def test_it_is_what_the_ordinary_checkout_makes(helper, tmp, publisher, platform_bundle, shared, raw):
     shared("checkout", *raw, "platform", tmp + "/ordinary")
     helper("checkout", "--no-store", *raw, *publisher.trust, platform_bundle, tmp + "/direct")
-    support.assert_same_tree(tmp + "/ordinary", tmp + "/direct")
+    filetrees.assert_same_tree(tmp + "/ordinary", tmp + "/direct")
 
 
 def test_a_hard_link_stays_when_the_finish_layer_removes_its_first_name(helper, tmp, publisher):
@@ -73,7 +74,7 @@ def test_a_hard_link_stays_when_the_finish_layer_removes_its_first_name(helper, 
     helper("import", *publisher.trust, bundle)
     helper("checkout", "tiny", tmp + "/ordinary")
     assert not os.path.exists(tmp + "/direct/etc/apt/sources.list.d/isar-apt.list")
-    support.assert_same_tree(tmp + "/ordinary", tmp + "/direct")
+    filetrees.assert_same_tree(tmp + "/ordinary", tmp + "/direct")
 
 
 def as_nobody(helper, tmp, *words):
@@ -90,7 +91,7 @@ def test_without_root_plain_files_belong_to_the_caller(helper, tmp, publisher, c
     assert result.returncode == 0, result.stderr
     expected = os.path.join(tmp, "plain")
     support.command("chown", "-R", "65534:65534", expected)
-    support.assert_same_tree(expected, out)
+    filetrees.assert_same_tree(expected, out)
     assert not os.path.exists(helper.store)
 
 
@@ -124,7 +125,7 @@ def test_without_root_whatever_is_not_plain_is_refused(helper, tmp, publisher, r
     assert "the-one" in result.stderr and "root" in result.stderr and "hint: " in result.stderr
     assert os.listdir(os.path.dirname(out)) == []
     helper("checkout", "--no-store", "--component", "extra", *publisher.trust, bundle, tmp + "/as-root")
-    support.assert_same_tree(base, tmp + "/as-root")
+    filetrees.assert_same_tree(base, tmp + "/as-root")
 
 
 @pytest.fixture
@@ -173,4 +174,4 @@ def test_the_usual_errors(helper, tmp, publisher, cache):
     shutil.rmtree(out)
     os.mkdir(out)
     helper(*direct, "--component", "sstate", cache, out)
-    support.assert_same_tree(tmp + "/plain", out)
+    filetrees.assert_same_tree(tmp + "/plain", out)

@@ -5,6 +5,7 @@
 import os
 import stat
 
+import filetrees
 import support
 from support import REFUSED, USAGE
 
@@ -46,7 +47,7 @@ def test_single_files_whatever_leads_to_them(helper, tmp, publisher):
 
 def test_very_many_holes_are_packed(helper, tmp, publisher):
     os.mkdir(tmp + "/out")
-    support.write_sparse(tmp + "/tree/holes", 20000 * 8192, [(index * 8192, b"x") for index in range(20000)])
+    filetrees.write_sparse(tmp + "/tree/holes", 20000 * 8192, [(index * 8192, b"x") for index in range(20000)])
     out = pack_and_read(helper, tmp, publisher, ("tree", tmp + "/tree"))
     support.command("cmp", tmp + "/tree/holes", out + "/tree/holes")
 
@@ -69,9 +70,9 @@ def test_anchors_that_no_reader_would_take(helper, tmp):
 
 def test_an_output_inside_of_a_component_is_refused(helper, tmp):
     root = support.make_tiny_root(os.path.join(tmp, "root"))
-    before = support.files_of(root)
+    before = filetrees.files_of(root)
     refused(helper, tmp, root, code=USAGE, output=root + "/srv-bundle")
-    assert support.files_of(root) == before
+    assert filetrees.files_of(root) == before
 
 
 def test_links_of_a_tree_do_not_lead_to_the_host(helper, tmp):

@@ -7,6 +7,7 @@ import os
 import pytest
 
 import faulty_packages
+import filetrees
 import support
 from support import DIFFERS, DONE
 
@@ -20,7 +21,7 @@ def corpus(session_dir):
 
 def templates_of(helper):
     """All of a store but what packages have needed."""
-    return [(name, size) for name, size in support.files_of(helper.store) if not name.startswith(b"results")]
+    return [(name, size) for name, size in filetrees.files_of(helper.store) if not name.startswith(b"results")]
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+import filetrees
 import support
 
 KINDS = {"xfs": ["mkfs.xfs", "-q"], "btrfs": ["mkfs.btrfs", "-q"], "ext4": ["mkfs.ext4", "-q"]}
@@ -57,4 +58,4 @@ def test_blocks_are_shared_where_that_is_possible(disk, platform_bundle, publish
     assert open(place + "/again/usr/bin/dpkg", "rb").read(7) != b"changed"
     support.command("cp", place + "/again/usr/bin/dpkg", out + "/usr/bin/dpkg")
     support.command("touch", "-r", place + "/again/usr/bin/dpkg", out + "/usr/bin/dpkg")
-    support.assert_same_tree(out, place + "/again", sparse=False)
+    filetrees.assert_same_tree(out, place + "/again", sparse=False)

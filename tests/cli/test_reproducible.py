@@ -5,6 +5,7 @@
 import datetime
 import os
 
+import filetrees
 import support
 
 
@@ -22,13 +23,13 @@ def test_packing_twice_gives_the_same_digest(helper, tmp, platform):
 def test_a_copy_gives_the_same_digest(helper, tmp):
     """Inode numbers, their order and atimes are no part of it."""
     root = support.make_tiny_root(os.path.join(tmp, "root"))
-    support.make_torture(os.path.join(root, "torture"))
+    filetrees.make_torture(os.path.join(root, "torture"))
     copy = os.path.join(tmp, "copy")
     os.mkdir(copy)
     for name in sorted(os.listdir(root), reverse=True):
         support.command("cp", "-a", os.path.join(root, name), copy)
     support.command("touch", "-r", root, copy)
-    support.assert_same_tree(root, copy)
+    filetrees.assert_same_tree(root, copy)
     assert pack(helper, root, os.path.join(tmp, "a")) == pack(helper, copy, os.path.join(tmp, "b"))
 
 

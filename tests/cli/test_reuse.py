@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+import filetrees
 import support
 
 # what marking a product writes each time, with the same content
@@ -52,7 +53,7 @@ def test_the_same_again_is_the_same_tree(server, tmp, words, kept):
     out = os.path.join(tmp, "second")
     reused, again, other = install(server, words, out)
     assert reused and again == once
-    support.assert_same_tree(first, out, ignore=NOW)
+    filetrees.assert_same_tree(first, out, ignore=NOW)
     assert open(first + "/etc/os-release").read() == open(out + "/etc/os-release").read()
     for key in ("planDigest", "stateDigest", "packages", "actions", "marks"):
         assert other["report"][key] == value["report"][key]
@@ -67,7 +68,7 @@ def test_the_same_again_is_the_same_tree(server, tmp, words, kept):
 
     def lines(tree):
         return [b" ".join(word for word in line.split(b" ") if not word.startswith(b"time="))
-                for line in support.mtree(tree) if not line.startswith((b"./var/log/", b"./usr/share/random-package/once", b"./var/lib/dpkg/status"))]
+                for line in filetrees.mtree(tree) if not line.startswith((b"./var/log/", b"./usr/share/random-package/once", b"./var/lib/dpkg/status"))]
     assert lines(fresh) == lines(out)
     assert support.installed(fresh) == support.installed(out)
 

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+import filetrees
 import support
 from support import USAGE
 
@@ -34,15 +35,15 @@ def share(helper, target):
 def test_checkouts_have_files_in_common_and_nothing_else(imported, tmp):
     one, two = tmp + "/one", tmp + "/two"
     assert share(imported, one) and share(imported, two)
-    support.assert_same_tree(tmp + "/root", one)
-    support.assert_same_tree(one, two)
+    filetrees.assert_same_tree(tmp + "/root", one)
+    filetrees.assert_same_tree(one, two)
     assert os.path.samefile(one + "/" + FILE, two + "/" + FILE)
     # what is made, removed or replaced in one is not in the other
     os.unlink(one + "/usr/lib/same")
     support.write(one + "/usr/lib/new", "new")
     support.write(one + "/usr/lib/tool.new", "another")
     os.rename(one + "/usr/lib/tool.new", one + "/" + FILE)
-    support.assert_same_tree(tmp + "/root", two)
+    filetrees.assert_same_tree(tmp + "/root", two)
 
 
 def test_the_store_cannot_be_reached(imported, tmp):
@@ -70,12 +71,12 @@ def test_what_was_changed_through_a_checkout_is_found_by_the_next(imported, tmp,
     change(tmp + "/one/" + FILE)
     result = imported("checkout", "--raw", "--share", "--component", "buildchroot-target", "tiny", tmp + "/two")
     assert "usr/lib/" in result.stderr and "was changed through a checkout" in result.stderr
-    support.assert_same_tree(tmp + "/root", tmp + "/two")
+    filetrees.assert_same_tree(tmp + "/root", tmp + "/two")
     assert "was changed" not in imported(
         "checkout", "--raw", "--share", "--component", "buildchroot-target", "tiny", tmp + "/three").stderr
     # neither was what others are made of
     imported("checkout", "--raw", "tiny", tmp + "/rootfs")
-    support.assert_same_tree(tmp + "/root", tmp + "/rootfs")
+    filetrees.assert_same_tree(tmp + "/root", tmp + "/rootfs")
 
 
 def test_on_another_file_system_files_are_copied(imported, tmp):
@@ -83,7 +84,7 @@ def test_on_another_file_system_files_are_copied(imported, tmp):
     support.command("mount", "-t", "tmpfs", "none", tmp + "/other")
     try:
         assert not share(imported, tmp + "/other/one")
-        support.assert_same_tree(tmp + "/root", tmp + "/other/one")
+        filetrees.assert_same_tree(tmp + "/root", tmp + "/other/one")
     finally:
         support.command("umount", tmp + "/other")
     assert not [folder for folder in os.listdir(imported.store + "/tmp") if folder.startswith("scratch")]

@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+import filetrees
 import support
 from support import IDENTITY, NAMESPACE, UNTRUSTED
 
@@ -108,9 +109,9 @@ def test_what_is_no_key_or_no_signature_is_named(helper, tmp, unsigned):
 def test_signing_twice_with_one_key_is_no_change(helper, tmp, unsigned):
     key = support.make_key(tmp)
     helper("sign", "--key", key, unsigned)
-    before = support.files_of(unsigned)
+    before = filetrees.files_of(unsigned)
     helper("sign", "--key", key, unsigned)
-    assert support.files_of(unsigned) == before
+    assert filetrees.files_of(unsigned) == before
 
 
 def test_signing_a_tar(helper, tmp):
@@ -289,7 +290,7 @@ def case_altered_table(folder, layout, publisher):
     """Not even decompressed before its digest is right."""
     path = component_blob(layout, "rootfs", "toc.v1")
     size = os.path.getsize(path)
-    support.write(path, support.big_content(size))
+    support.write(path, filetrees.big_content(size))
 
 
 def case_missing_in_a_later_component(folder, layout, publisher):
@@ -418,7 +419,7 @@ def test_refused_with_its_own_message(helper, tmp, tiny_bundle, publisher, name,
 def assert_nothing_stored(helper):
     """No content is left in the store, under a final name or another."""
     if os.path.isdir(helper.store):
-        left = [name for name, size in support.files_of(helper.store)
+        left = [name for name, size in filetrees.files_of(helper.store)
                 if os.path.isfile(os.path.join(os.fsencode(helper.store), name)) and size > 0]
         assert not [name for name in left if name != b"format"], left
 
@@ -495,7 +496,7 @@ def test_inspect_reads_an_unverified_bundle_and_says_so(helper, tiny_bundle):
 def test_rubbish_is_not_a_bundle(helper, tmp, publisher):
     empty = os.path.join(tmp, "empty")
     os.mkdir(empty)
-    rubbish = support.write(os.path.join(tmp, "rubbish.tar"), support.big_content(10240))
+    rubbish = support.write(os.path.join(tmp, "rubbish.tar"), filetrees.big_content(10240))
     missing = os.path.join(tmp, "missing")
     for path in (empty, rubbish, missing):
         error = helper.error("import", *publisher.trust, path, code=support.USAGE if path == missing else UNTRUSTED)

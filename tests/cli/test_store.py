@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+import filetrees
 import support
 from support import REFUSED, UNTRUSTED, USAGE
 
@@ -49,9 +50,9 @@ def test_import_list_inspect(helper, tiny_bundle, publisher):
 
 def test_importing_again_changes_nothing(helper, tiny_bundle, publisher):
     helper("import", *publisher.trust, tiny_bundle)
-    before = support.files_of(helper.store)
+    before = filetrees.files_of(helper.store)
     helper("import", *publisher.trust, tiny_bundle)
-    assert support.files_of(helper.store) == before
+    assert filetrees.files_of(helper.store) == before
 
 
 def test_versions_live_side_by_side_and_the_newest_is_the_default(helper, tmp, publisher):
@@ -65,7 +66,7 @@ def test_versions_live_side_by_side_and_the_newest_is_the_default(helper, tmp, p
 
 
 def test_same_files_are_kept_once(helper, tmp, publisher):
-    content = support.big_content(8 << 20)
+    content = filetrees.big_content(8 << 20)
     one = pack(helper, tmp, publisher, "1", **{"usr/lib/big": content})
     helper("import", *publisher.trust, one)
     one = int(support.command("du", "-sk", helper.store).stdout.split()[0])
@@ -113,7 +114,7 @@ def test_checkout_fills_an_empty_folder_and_no_other(helper, tmp, tiny_bundle, p
     empty = os.path.join(tmp, "empty")
     os.mkdir(empty)
     helper("checkout", "--raw", "tiny", empty)
-    support.assert_same_tree(os.path.join(tmp, "tiny"), empty)
+    filetrees.assert_same_tree(os.path.join(tmp, "tiny"), empty)
 
     full = os.path.join(tmp, "full")
     support.write(full + "/precious", "x")
@@ -299,10 +300,10 @@ def test_access_control_lists_of_the_place_are_not_those_of_the_tree(helper, tmp
     helper.store = os.path.join(place, "store")
     helper("import", *publisher.trust, tiny_bundle)
     helper("checkout", "--raw", "tiny", place + "/out")
-    support.assert_same_tree(tmp + "/tiny", place + "/out")
+    filetrees.assert_same_tree(tmp + "/tiny", place + "/out")
     # nor of what another checkout from this store will be
     helper("checkout", "--raw", "tiny", tmp + "/elsewhere")
-    support.assert_same_tree(tmp + "/tiny", tmp + "/elsewhere")
+    filetrees.assert_same_tree(tmp + "/tiny", tmp + "/elsewhere")
 
 
 def test_a_store_is_closed_whatever_the_umask(helper, tmp, tiny_bundle, publisher):
@@ -340,7 +341,7 @@ def test_checkout_into_the_current_folder(helper, tmp, tiny_bundle, publisher):
     os.mkdir(tmp + "/here")
     os.symlink("here", tmp + "/link")
     helper("checkout", "--raw", "tiny", tmp + "/link")
-    support.assert_same_tree(tmp + "/tiny", tmp + "/here")
+    filetrees.assert_same_tree(tmp + "/tiny", tmp + "/here")
     os.mkdir(tmp + "/there")
     helper("checkout", "--raw", "tiny", ".", cwd=tmp + "/there")
-    support.assert_same_tree(tmp + "/tiny", tmp + "/there")
+    filetrees.assert_same_tree(tmp + "/tiny", tmp + "/there")

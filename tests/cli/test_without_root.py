@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+import filetrees
 import support
 from support import PRIVILEGE, UNTRUSTED, OrdinaryUser
 
@@ -45,7 +46,7 @@ def bundle(session_dir, platform, publisher):
     support.write(folder + "/capable", "x", 0o755)
     support.command("setcap", "cap_net_raw+ep", folder + "/capable")
     os.setxattr(support.write(folder + "/attribute", "x"), "user.test", b"value")
-    support.write_sparse(folder + "/sparse", 8 << 20, [(4 << 20, b"middle")])
+    filetrees.write_sparse(folder + "/sparse", 8 << 20, [(4 << 20, b"middle")])
     os.setxattr(folder + "/attribute", "system.posix_acl_access", ACL)
     os.symlink("nowhere", folder + "/link")
     os.lchown(folder + "/link", 2, 3)
@@ -301,9 +302,9 @@ def test_gc(user, tmp, publisher):
         os.chown(support.write(root + "/srv/file", os.urandom(9), 0o600), 5, 5)
     for version in ("1.0", "2.0"):
         user("import", *publisher.trust, special_bundle(tmp + "/" + version, publisher, change, version))
-    objects = len(support.files_of(user.store + "/objects"))
+    objects = len(filetrees.files_of(user.store + "/objects"))
     assert [removed["templateVersion"] for removed in user.json("gc", "--keep", "1")["removed"]] == ["1.0"]
-    assert len(support.files_of(user.store + "/objects")) < objects
+    assert len(filetrees.files_of(user.store + "/objects")) < objects
     user("fsck")
 
 
