@@ -30,7 +30,7 @@ use crate::oci::{
 };
 use crate::referrers::signature_documents;
 use crate::scan::scan;
-use crate::signature;
+use crate::ssh_keygen;
 use crate::toc::{Entry, check_writable};
 use crate::tree::{self, Advance, Contents, OnDisk};
 use crate::writer::{Writer, parent_of};
@@ -199,7 +199,7 @@ pub(crate) fn seal(
         referrers.push(evidence.documents(&digest, size)?);
     }
     if let Some(key) = key {
-        let text = signature::sign(key, &index_bytes)?;
+        let text = ssh_keygen::sign(key, &index_bytes)?;
         referrers.push(signature_documents(&text, &digest, size)?);
     }
     for (blobs, descriptor) in referrers {

@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 use template_bundle::bundle::Bundle;
-use template_bundle::{Error, signature};
+use template_bundle::{Error, signature, ssh_keygen};
 
 use crate::cli::Cli;
 use crate::{output, source};
@@ -54,7 +54,7 @@ pub fn run(cli: &Cli, opts: &SignOpts) -> Result<u8> {
             Error::usage(format!("reading signature: {}: {e}", file.display()))
                 .hint("give a file that 'ssh-keygen -Y sign' has written")
         })?,
-        (Some(key), None) => signature::sign(key, &bundle.index_bytes)?,
+        (Some(key), None) => ssh_keygen::sign(key, &bundle.index_bytes)?,
         (None, None) => {
             return Err(Error::usage("a key or a signature is needed")
                 .hint("give --key FILE, or --signature FILE")
