@@ -50,6 +50,16 @@ def test_sites_of_errors_have_hints():
     assert not lacking, "errors without a word of what to do:\n" + "\n".join(lacking)
 
 
+def test_verbs_in_hints_are_there():
+    verbs = set(re.findall(r"^  ([a-z]+) ", support.command(support.HELPER, "--help").stdout.split("Commands:")[1], re.MULTILINE))
+    hints = []
+    for path in glob.glob(support.TOP + "/crates/*/src/**/*.rs", recursive=True):
+        with open(path, encoding="utf-8") as file:
+            hints += re.findall(r'\.hint\(\s*(?:format!\(\s*)?"((?:[^"\\]|\\.)*)"', file.read())
+    named = {verb for hint in hints for verb in re.findall(r"isar-template ([a-z]+)", hint)}
+    assert len(hints) > 150 and named and named <= verbs | {"has"}, named - verbs
+
+
 def test_kinds_have_words(helper, tmp, tiny_bundle, publisher):
     """Damage, and what the system refuses."""
     with open(max(glob.glob(tiny_bundle + "/blobs/sha256/*"), key=os.path.getsize), "r+b") as file:

@@ -65,7 +65,7 @@ pub(crate) fn read_anchors(path: Option<&Path>) -> Result<(Anchors, Option<Value
         Some(0) => Ok((known, Some(value))),
         Some(other) => {
             Err(Error::new(Kind::Unsupported, format!("anchors version {other} is not known, only 0 is"))
-                .hint("make it with the layer, or with isar-template anchor, of this version"))
+                .hint("make it with the layer that belongs to this version of isar-template"))
         }
         None => Err(wrong("it has no version".into())),
     }
