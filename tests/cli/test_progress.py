@@ -8,8 +8,10 @@ import os
 import pty
 import re
 import select
+import signal
 import socket
 import struct
+import subprocess
 import termios
 import time
 
@@ -56,8 +58,10 @@ class Terminal:
     def end(self):
         """All that was shown in lines, and the exit code."""
         self.read()
-        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        # nobody reads any more: a program that goes on would wait for that
+        os.kill(self.pid, signal.SIGHUP)
         os.close(self.fd)
+        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         return [ESCAPE.sub("", line) for line in re.split("[\r\n]+", self.text)], code
 
 
@@ -109,3 +113,22 @@ def test_ctrl_c_ends_it(helper, tmp, publisher, silent, verb, address):
     assert sorted(os.listdir(tmp)) == (["store"] if verb == "import" else [])
     # an empty file that the next import removes
     assert verb == "pull" or all(name.endswith(".lock") for name in os.listdir(helper.store + "/tmp"))
+
+
+@pytest.mark.parametrize("verb", ["import", "pull"])
+def test_what_came_before_it_waited_ends_it_as_well(helper, tmp, publisher, silent, verb):
+    fifo, out = tmp + "/allowed_signers", [tmp + "/bundle"] if verb == "pull" else []
+    os.mkfifo(fifo)
+    words = ["--plain-http", "--allowed-signers", fifo, "--identity", support.IDENTITY, "oci://%s/a:1" % silent, *out]
+    process = subprocess.Popen(helper.argv(verb, *words), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        with open(fifo, "w") as file:
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+            assert process.poll() is None
+            with open(publisher.allowed_signers) as real:
+                file.write(real.read())
+        _, said = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 130 and "error: interrupted: SIGTERM" in said, said

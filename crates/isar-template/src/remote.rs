@@ -13,6 +13,7 @@ use template_bundle::aside::NewDir;
 use template_bundle::bundle::Bundle;
 use template_bundle::manifest::{Component, TemplateManifest, Tree};
 use template_bundle::pack::timestamp_now;
+use template_bundle::signature::Policy;
 use template_bundle::{Digest, Error, Kind};
 use template_chroot::watch::waiting;
 use template_registry::{Documents, Extent, Place, Remote, Traffic, Wanted};
@@ -90,7 +91,7 @@ pub fn import(
     let mut remote = trust.remote(&place)?;
     let scratch = store.scratch()?;
     let (mut bundle, documents) =
-        documents(trust, &mut remote, &place, scratch.path(), Extent::All, progress)?;
+        documents(Some(&policy), &mut remote, &place, scratch.path(), Extent::All, progress)?;
     let (imported, traffic) =
         fetch_lacking(&store, &mut bundle, &remote, &documents, scratch.path(), progress)
             .and_then(|traffic| {
@@ -157,10 +158,9 @@ fn wanted(whole: bool) -> Wanted {
 }
 
 /// What the store knows of a release without asking anybody.
-pub fn proven(cli: &Cli, place: &Place, trust: &Trust) -> Result<Option<Proven>> {
-    let policy = trust.trusted.policy()?;
+pub fn proven(cli: &Cli, place: &Place, trust: &Trust, policy: &Policy) -> Result<Option<Proven>> {
     known(trust, place, |digest| match Store::open(&cli.global.store()?) {
-        Ok(store) => store.prove(digest, &policy),
+        Ok(store) => store.prove(digest, policy),
         Err(e) => {
             log::debug!("{e}");
             Ok(None)
@@ -168,23 +168,21 @@ pub fn proven(cli: &Cli, place: &Place, trust: &Trust) -> Result<Option<Proven>>
     })
 }
 
-/// Fetches the documents of a bundle into a directory, and opens it. They are verified when it is said what is trusted.
+/// Fetches the documents of a bundle into a directory, and opens it. With a policy they are verified.
 pub fn documents(
-    trust: &Trust,
+    policy: Option<&Policy>,
     remote: &mut Remote,
     place: &Place,
     layout: &Path,
     extent: Extent,
     progress: &Progress,
 ) -> Result<(Bundle, Documents)> {
-    // before anything is fetched: it may be wrong
-    let policy = trust.trusted.is_given().then(|| trust.trusted.policy()).transpose()?;
     progress.step("fetching documents");
     let documents = {
         let _waiting = waiting(Some(layout));
         template_registry::documents(remote, layout, extent, progress)?
     };
-    let bundle = match &policy {
+    let bundle = match policy {
         Some(policy) => Bundle::open(layout, policy, place.digest())?,
         None => Bundle::open_unverified(layout)?,
     };
@@ -200,11 +198,11 @@ pub fn component(
     progress: &Progress,
 ) -> Result<(Bundle, NewDir)> {
     let place = trust.place(argument)?;
-    trust.trusted.policy()?;
+    let policy = trust.trusted.policy()?;
     let mut remote = trust.remote(&place)?;
     let fetched = NewDir::new(target)?;
     let (mut bundle, documents) =
-        documents(trust, &mut remote, &place, fetched.path(), Extent::All, progress)?;
+        documents(Some(&policy), &mut remote, &place, fetched.path(), Extent::All, progress)?;
     let blobs = |component: &Component| component.descriptors().into_iter().map(|blob| blob.digest);
     let wanted: BTreeSet<Digest> = blobs(bundle.manifest.component(name)?).collect();
     let others: BTreeSet<Digest> =

@@ -73,6 +73,11 @@ impl Trusted {
         Ok(policy.parents(&self.parent_identity))
     }
 
+    /// The same, when it was said: for what may be looked at without.
+    pub fn policy_if_given(&self) -> Result<Option<Policy>> {
+        self.is_given().then(|| self.policy()).transpose()
+    }
+
     /// The keys and whose they have to be, without which nothing is used.
     fn named(&self) -> template_bundle::Result<(&Path, &str)> {
         let missing = match (&self.allowed_signers, &self.identity) {
@@ -217,8 +222,8 @@ fn perhaps_a_path(e: Error, argument: &str) -> Error {
 /// What proves a template that another one is made from, and those before it. A bundle is verified and not imported.
 pub fn evidence(cli: &Cli, argument: &str, trust: &Trust, progress: &Progress) -> Result<Vec<Evidence>> {
     if is_bundle(argument) {
-        trust.trusted.policy()?;
-        return Ok(open_documents(argument, trust, progress)?.0.evidence()?);
+        let policy = trust.trusted.policy()?;
+        return Ok(open_documents(argument, trust, Some(&policy), progress)?.0.evidence()?);
     }
     let store = open_store(cli, argument)?;
     let stored = find_stored(&store, argument)?;
@@ -226,11 +231,12 @@ pub fn evidence(cli: &Cli, argument: &str, trust: &Trust, progress: &Progress) -
     Ok(store.evidence(&stored)?)
 }
 
-/// Opens the documents of a bundle, on disk or elsewhere; the directory is where they are in the latter case. They are
-/// verified when it is said what is trusted.
+/// Opens the documents of a bundle, on disk or elsewhere; the directory is where they are in the latter case. With a policy
+/// they are verified.
 pub fn open_documents(
     argument: &str,
     trust: &Trust,
+    policy: Option<&Policy>,
     progress: &Progress,
 ) -> Result<(Bundle, Option<tempfile::TempDir>)> {
     if Place::is_one(argument) {
@@ -239,12 +245,13 @@ pub fn open_documents(
         let dir =
             tempfile::tempdir().map_err(|e| Error::io("creating a directory in", std::env::temp_dir(), e))?;
         let (bundle, _) =
-            remote::documents(trust, &mut remote, &place, dir.path(), Extent::Documents, progress)?;
+            remote::documents(policy, &mut remote, &place, dir.path(), Extent::Documents, progress)?;
         return Ok((bundle, Some(dir)));
     }
-    let bundle = match trust.trusted.is_given() {
-        true => open_bundle(argument, &trust.trusted)?,
-        false => Bundle::open_unverified(&bundle_path(argument)?)?,
+    let path = bundle_path(argument)?;
+    let bundle = match policy {
+        Some(policy) => Bundle::open(&path, policy, trust.trusted.pin()?.as_ref())?,
+        None => Bundle::open_unverified(&path)?,
     };
     Ok((bundle, None))
 }

@@ -141,6 +141,10 @@ pub fn waiting(files: Option<&Path>) -> Waiting {
     let id = state.next;
     state.next += 1;
     state.waiting.push((id, files.map(Path::to_owned)));
+    // what was interrupted before waits no longer than what is interrupted now
+    if let Some(by) = state.by.clone() {
+        give_up_waiting(by);
+    }
     Waiting(id)
 }
 
@@ -151,8 +155,8 @@ impl Drop for Waiting {
 }
 
 /// Ends the program if it still waits for a network in a while.
-fn give_up_waiting(by: String) -> Result<()> {
-    spawn("patience", move || {
+fn give_up_waiting(by: String) {
+    let spawned = spawn("patience", move || {
         thread::sleep(PATIENCE);
         let state = state();
         if state.waiting.is_empty() {
@@ -164,7 +168,10 @@ fn give_up_waiting(by: String) -> Result<()> {
         }
         let _ = writeln!(std::io::stderr(), "error: interrupted: {by}");
         std::process::exit(INTERRUPTED);
-    })
+    });
+    if let Err(e) = spawned {
+        log::warn!("{e}");
+    }
 }
 
 /// `insist`: the second time, do not wait for anything.
@@ -179,10 +186,8 @@ fn interrupt(by: &str, insist: bool) {
     }
     log::debug!("interrupted: {by}");
     state.by = Some(by.to_owned());
-    if !state.waiting.is_empty()
-        && let Err(e) = give_up_waiting(by.to_owned())
-    {
-        log::warn!("{e}");
+    if !state.waiting.is_empty() {
+        give_up_waiting(by.to_owned());
     }
     for running in &state.running {
         end(&running.pidfd, rustix::process::Signal::TERM);

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use template_bundle::Digest;
 use template_bundle::manifest::TemplateManifest;
-use template_bundle::signature::Accepted;
+use template_bundle::signature::{Accepted, Policy};
 use template_registry::Place;
 
 use crate::chain::{self, Link};
@@ -41,13 +41,13 @@ pub struct InspectOpts {
 pub fn run(cli: &Cli, opts: &InspectOpts) -> Result<u8> {
     if source::is_bundle(&opts.what) {
         let progress = Progress::new(&cli.global, "inspect");
-        if opts.trust.trusted.is_given() {
-            return verified(cli, opts, &progress);
+        if let Some(policy) = opts.trust.trusted.policy_if_given()? {
+            return verified(cli, opts, &policy, &progress);
         }
-        let (bundle, _documents) = source::open_documents(&opts.what, &opts.trust, &progress)?;
+        let (bundle, _documents) = source::open_documents(&opts.what, &opts.trust, None, &progress)?;
         let signed = match bundle.signatures.len() {
             0 => "not signed".to_string(),
-            n => format!("{n} signature(s), NOT VERIFIED"),
+            n => format!("{}, NOT VERIFIED", output::count(n as u64, "signature")),
         };
         let extra = json!({ "verified": false, "signatures": bundle.signatures.len(), "signer": null });
         let chain: Vec<Link> = bundle.ancestors().map(Link::from).collect();
@@ -66,7 +66,7 @@ pub fn run(cli: &Cli, opts: &InspectOpts) -> Result<u8> {
 }
 
 /// A bundle whose documents are what the signer meant.
-fn verified(cli: &Cli, opts: &InspectOpts, progress: &Progress) -> Result<u8> {
+fn verified(cli: &Cli, opts: &InspectOpts, policy: &Policy, progress: &Progress) -> Result<u8> {
     let words = |accepted: &Accepted| {
         let signed = format!("by '{}' with {}, verified now", accepted.identity, accepted.fingerprint);
         let extra = json!({
@@ -76,14 +76,14 @@ fn verified(cli: &Cli, opts: &InspectOpts, progress: &Progress) -> Result<u8> {
     };
     if Place::is_one(&opts.what) {
         let place = opts.trust.place(&opts.what)?;
-        if let Some(proven) = remote::proven(cli, &place, &opts.trust)? {
+        if let Some(proven) = remote::proven(cli, &place, &opts.trust, policy)? {
             let (signed, extra) = words(&proven.accepted);
             let chain: Vec<Link> = proven.ancestors.iter().map(Link::from).collect();
             let stored = &proven.stored;
             return show(cli, opts, &stored.manifest, &stored.record.digest, &signed, &chain, extra);
         }
     }
-    let (bundle, _documents) = source::open_documents(&opts.what, &opts.trust, progress)?;
+    let (bundle, _documents) = source::open_documents(&opts.what, &opts.trust, Some(policy), progress)?;
     let (signed, mut extra) = words(bundle.accepted()?);
     extra["signatures"] = bundle.signatures.len().into();
     let chain: Vec<Link> = bundle.ancestors().map(Link::from).collect();

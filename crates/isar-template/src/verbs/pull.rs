@@ -52,10 +52,12 @@ pub fn run(cli: &Cli, opts: &PullOpts) -> Result<u8> {
         Error::usage(format!("'{place}' has nothing to name the bundle after"))
             .hint("append the :VERSION that is meant, or say where to put it")
     })?;
+    // before anything is fetched: it may be wrong
+    let policy = opts.trust.trusted.policy_if_given()?;
     let mut remote = opts.trust.remote(&place)?;
     let new = Writer::new(&output)?;
     let (bundle, documents) =
-        remote::documents(&opts.trust, &mut remote, &place, new.path(), Extent::All, &progress)?;
+        remote::documents(policy.as_ref(), &mut remote, &place, new.path(), Extent::All, &progress)?;
     let wanted = |blob: &Digest| if bundle.may_lack(blob) { Wanted::IfThere } else { Wanted::Whole };
     let traffic = remote::fetch(&remote, &documents, &wanted, new.path(), &progress)?;
     for component in &bundle.manifest.components {
