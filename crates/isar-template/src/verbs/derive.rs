@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use template_bundle::derive::{self, Derivation};
 use template_bundle::manifest::{Package, ROOTFS};
@@ -97,8 +97,7 @@ impl Derived {
             built: built(plan),
             key: self.sign.clone(),
         };
-        let packed = derive::derive(derivation, output, progress)
-            .with_context(|| format!("writing '{}'", output.display()))?;
+        let packed = derive::derive(derivation, output, progress)?;
         for warning in &packed.warnings {
             log::warn!("{warning}");
         }
