@@ -94,6 +94,12 @@ class Helper:
         return error
 
 
+def verbs():
+    """What the helper can be told to do."""
+    text = command(HELPER, "--help").stdout.split("Commands:")[1].split("Options:")[0]
+    return re.findall(r"^  ([a-z]+) ", text, re.MULTILINE)
+
+
 def said(error):
     """All that an error tells people."""
     return error["message"] + (error["hint"] or "")

@@ -20,15 +20,10 @@ def installed(session_dir):
     return folder + "/usr/local"
 
 
-def verbs():
-    text = support.command(support.HELPER, "--help").stdout.split("Commands:")[1].split("Options:")[0]
-    return re.findall(r"^  ([a-z]+) ", text, re.MULTILINE)
-
-
 def test_every_verb_has_a_page_that_can_be_formatted(installed):
     folder = installed + "/share/man/man1"
     pages = sorted(os.listdir(folder))
-    assert pages == sorted(["isar-template.1.gz"] + ["isar-template-%s.1.gz" % verb for verb in verbs() if verb != "help"])
+    assert pages == sorted(["isar-template.1.gz"] + ["isar-template-%s.1.gz" % verb for verb in support.verbs() if verb != "help"])
     if not shutil.which("groff"):
         pytest.skip("groff is not installed")
     for page in pages:
@@ -71,7 +66,7 @@ def complete(installed, line):
 
 
 def test_bash_completes_verbs_and_options(installed):
-    assert set(verbs()) <= set(complete(installed, "isar-template "))
+    assert set(support.verbs()) <= set(complete(installed, "isar-template "))
     assert complete(installed, "isar-template ins") == ["inspect", "install"]
     assert "--allow-upgrade" in complete(installed, "isar-template install --allow-")
     assert complete(installed, "isar-template --format ") == ["human", "json"]
@@ -91,7 +86,7 @@ def test_a_reader_that_has_enough_is_no_failure():
     assert done.stdout.startswith("#compdef") and not done.stderr
 
 
-@pytest.mark.parametrize("verb", [verb for verb in verbs() if verb != "help"])
+@pytest.mark.parametrize("verb", [verb for verb in support.verbs() if verb != "help"])
 def test_the_help_of_every_verb_is_whole(verb):
     """What it does, which privilege it needs, examples, and how it ends."""
     text = support.command(support.HELPER, verb, "--help").stdout

@@ -244,8 +244,8 @@ pub fn usage_error(mut error: clap::Error) -> ExitCode {
 }
 
 /// A number of things, in words: "1 file", "2 files".
-pub fn count(number: impl Into<u64>, thing: &str) -> String {
-    match number.into() {
+pub fn count(number: usize, thing: &str) -> String {
+    match number {
         1 => format!("1 {thing}"),
         n => format!("{n} {thing}s"),
     }

@@ -47,7 +47,7 @@ pub fn run(cli: &Cli, opts: &InspectOpts) -> Result<u8> {
         let (bundle, _documents) = source::open_documents(&opts.what, &opts.trust, None, &progress)?;
         let signed = match bundle.signatures.len() {
             0 => "not signed".to_string(),
-            n => format!("{}, NOT VERIFIED", output::count(n as u64, "signature")),
+            n => format!("{}, NOT VERIFIED", output::count(n, "signature")),
         };
         let extra = json!({ "verified": false, "signatures": bundle.signatures.len(), "signer": null });
         let chain: Vec<Link> = bundle.ancestors().map(Link::from).collect();

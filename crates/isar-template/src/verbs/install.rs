@@ -264,15 +264,15 @@ fn print(
             let _ = writeln!(
                 out,
                 "nothing to do: {what} is as asked for; {} at {place}",
-                output::count(report.packages as u64, "package")
+                output::count(report.packages, "package")
             );
         } else {
             let reused = if report.reused { ", from a result of the store" } else { "" };
             let _ = writeln!(
                 out,
                 "{} on {what}{reused}; {} at {place}",
-                output::count(report.actions.len() as u64, "change"),
-                output::count(report.packages as u64, "package")
+                output::count(report.actions.len(), "change"),
+                output::count(report.packages, "package")
             );
         }
         if let Some(packed) = packed {

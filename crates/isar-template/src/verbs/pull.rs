@@ -85,7 +85,7 @@ pub fn run(cli: &Cli, opts: &PullOpts) -> Result<u8> {
         let _ = match &signer {
             Some(signer) => writeln!(out, "good signature by '{}'", show::plain(signer)),
             None => {
-                let signatures = show::count(bundle.signatures.len() as u64, "signature");
+                let signatures = show::count(bundle.signatures.len(), "signature");
                 writeln!(out, "not verified, {signatures}: import and verify do so")
             }
         };

@@ -100,7 +100,7 @@ pub fn run(cli: &Cli, opts: &PushOpts) -> Result<u8> {
         for tag in &pushed.tags {
             let _ = writeln!(out, "oci://{host}/{repository}:{tag}");
         }
-        let signatures = output::count(pushed.signatures as u64, "signature");
+        let signatures = output::count(pushed.signatures, "signature");
         let (moved, present) = (output::size(pushed.traffic.moved), output::size(pushed.traffic.present));
         let _ = writeln!(out, "{signatures}; {moved} pushed, {present} were there");
     })?;

@@ -281,9 +281,9 @@ fn show_report(out: &mut String, report: &QaReport) {
     let _ = writeln!(
         out,
         "\n{}: {}, {}, {} allowed",
-        output::count(s.packages as u64, "package"),
-        output::count(s.errors as u64, "error"),
-        output::count(s.warnings as u64, "warning"),
+        output::count(s.packages, "package"),
+        output::count(s.errors, "error"),
+        output::count(s.warnings, "warning"),
         s.allowed
     );
 }

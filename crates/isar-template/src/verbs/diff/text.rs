@@ -118,8 +118,8 @@ fn files(out: &mut String, diff: &Diff, long: bool) {
         let _ = writeln!(
             out,
             "  {} of {} above; --long lists them",
-            words::number(files, "file", "files"),
-            words::number(explained.len(), "package", "packages"),
+            output::count(files, "file"),
+            output::count(explained.len(), "package"),
         );
     }
 }

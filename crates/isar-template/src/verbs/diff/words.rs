@@ -48,11 +48,6 @@ pub fn signed(change: i64) -> String {
     format!("{sign}{}", output::size(change.unsigned_abs()))
 }
 
-/// `3 packages`, `1 package`.
-pub fn number(n: usize, one: &str, many: &str) -> String {
-    format!("{n} {}", if n == 1 { one } else { many })
-}
-
 /// What a side is called.
 pub fn title(about: &About) -> String {
     match (&about.name, &about.template_version) {
@@ -278,7 +273,7 @@ pub fn ignored(diff: &Diff) -> Option<String> {
     let total: usize = diff.ignored.iter().map(|i| i.files).sum();
     let rules: Vec<String> = diff.ignored.iter().map(|i| format!("{} {}", plain(&i.rule), i.files)).collect();
     (total > 0)
-        .then(|| format!("{} not reported by rule: {}", number(total, "file", "files"), rules.join(", ")))
+        .then(|| format!("{} not reported by rule: {}", output::count(total, "file"), rules.join(", ")))
 }
 
 #[cfg(test)]
