@@ -42,6 +42,11 @@ def test_pages_have_the_sections_of_the_help(installed):
     assert "--root <DIR>" in synopsis and "<TEMPLATE>" in synopsis
 
 
+def test_pages_that_cannot_be_written_are_no_mistake_of_the_program():
+    done = support.command(support.HELPER, "man", "/proc/no/such", check=False)
+    assert done.returncode == support.INTERNAL and "/proc/no" in done.stderr and "check the path" in done.stderr, done.stderr
+
+
 def test_what_a_verb_is_for_comes_first():
     """Its own options, then groups of those that others have as well, and at last what all have."""
     text = support.command(support.HELPER, "install", "--help").stdout

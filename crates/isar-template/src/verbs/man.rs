@@ -5,10 +5,11 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
+use template_bundle::error::IoContext;
 
 use crate::codes;
 
@@ -27,7 +28,7 @@ pub struct ManOpts {
 /// Runs the verb.
 pub fn run(opts: &ManOpts) -> Result<u8> {
     let dir = &opts.dir;
-    std::fs::create_dir_all(dir).with_context(|| format!("creating '{}'", dir.display()))?;
+    std::fs::create_dir_all(dir).doing("creating", dir)?;
     // how wide the terminal is does not matter
     let mut program = codes::command().disable_help_subcommand(true).term_width(80);
     program.build();
@@ -35,7 +36,7 @@ pub fn run(opts: &ManOpts) -> Result<u8> {
         let mut page = Vec::new();
         write_page(&mut page, command.clone())?;
         let path = dir.join(Man::new(command.clone()).get_filename());
-        std::fs::write(&path, page).with_context(|| format!("writing '{}'", path.display()))?;
+        std::fs::write(&path, page).doing("writing", &path)?;
     }
     Ok(0)
 }
